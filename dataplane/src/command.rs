@@ -1,0 +1,304 @@
+//! What control asks of an engine. Every command names things by ids that control chose.
+//!
+//! A command that names something unknown is counted and ignored: a session may have ended while
+//! the command was on its way.
+
+use crate::event::CloseReason;
+use crate::id::{FormatIndex, Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
+
+/// A request to an engine. The caller sends `Open` first, and after `Close` nothing for that session.
+#[must_use]
+#[derive(Debug)]
+pub enum Command {
+    /// Expect a client: its checks are answered from now on.
+    Open(Box<SessionSpec>),
+    /// End a session: its tracks and senders go with it, the peer gets a DTLS `close_notify`.
+    Close {
+        /// The session.
+        session: SessionId,
+    },
+    /// ICE restart (RFC 8445 section 9), make before break: the old credentials are good until the
+    /// new ones are nominated.
+    RestartIce {
+        /// The session.
+        session: SessionId,
+        /// The new pair of credentials.
+        ice: IceSpec,
+    },
+    /// Receive a stream from a session.
+    Publish {
+        /// The session it comes from.
+        session: SessionId,
+        /// The stream. An id that exists already is replaced in place: its formats, sources and
+        /// extensions change, its cache and subscribers stay (renegotiation).
+        track: Box<TrackSpec>,
+    },
+    /// Stop receiving a stream; senders that it fed fall silent.
+    Unpublish {
+        /// The stream.
+        track: TrackId,
+    },
+    /// Prepare a stream to a session; silent until it is fed.
+    AddSender {
+        /// The session it goes to.
+        session: SessionId,
+        /// The stream. An id that exists already has its numbers kept and the rest replaced.
+        sender: Box<SenderSpec>,
+    },
+    /// Stop and forget a stream to a session.
+    RemoveSender {
+        /// The stream.
+        sender: SenderId,
+    },
+    /// Choose what a sender sends: a track on the same engine, or nothing. A video track is asked
+    /// for a key frame. Numbers and timestamps continue across a change.
+    Feed {
+        /// The outgoing stream.
+        sender: SenderId,
+        /// The track, and how its formats are numbered for this receiver.
+        source: Option<Feed>,
+    },
+    /// From the handshake threads: datagrams for the session's nominated path.
+    DtlsTransmit {
+        /// The session.
+        session: SessionId,
+        /// One DTLS datagram.
+        bytes: Box<[u8]>,
+    },
+    /// From the handshake threads: the handshake is done and the peer's certificate checked.
+    DtlsConnected {
+        /// The session.
+        session: SessionId,
+        /// The keys.
+        keys: Box<SrtpKeys>,
+    },
+    /// From the handshake threads: the association failed or was closed by the peer.
+    DtlsClosed {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// A client to expect.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    /// Its id.
+    pub session: SessionId,
+    /// ICE credentials of both sides.
+    pub ice: IceSpec,
+    /// DTLS role and fingerprints.
+    pub dtls: DtlsSpec,
+    /// The canonical name that our SDES chunks carry for streams to this session's subscribers
+    /// of its tracks (RFC 3550 section 6.5.1); at most 255 bytes.
+    pub cname: String,
+}
+
+/// ICE credentials (RFC 8445 section 5.3). We are ICE-lite, so the remote password is never used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceSpec {
+    /// Our ufrag: 4 to 32 characters, unique in the process.
+    pub local_ufrag: String,
+    /// Our password: 22 to 256 characters, at least 128 bits of randomness.
+    pub local_pwd: String,
+    /// The peer's ufrag, checked in USERNAME.
+    pub remote_ufrag: String,
+}
+
+impl std::fmt::Debug for IceSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceSpec").field("local_ufrag", &self.local_ufrag).finish_non_exhaustive()
+    }
+}
+
+/// How DTLS is spoken with a peer (RFC 5763).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DtlsSpec {
+    /// Who sends the ClientHello.
+    pub role: DtlsRole,
+    /// The fingerprints in the peer's SDP; its certificate must match one of the strongest hash
+    /// (RFC 8122 section 5).
+    pub fingerprints: Vec<Fingerprint>,
+}
+
+/// Who sends the ClientHello (`a=setup`, RFC 4145).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DtlsRole {
+    /// We wait for the peer's ClientHello: our answer says `passive`.
+    Server,
+    /// We send it: our answer says `active`.
+    Client,
+}
+
+/// A certificate's digest (RFC 8122).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fingerprint {
+    /// `sha-256`.
+    Sha256([u8; 32]),
+    /// `sha-384`.
+    Sha384([u8; 48]),
+    /// `sha-512`.
+    Sha512([u8; 64]),
+}
+
+/// Kind of media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// Audio.
+    Audio,
+    /// Video.
+    Video,
+}
+
+/// A stream that a client publishes.
+#[derive(Clone, Debug)]
+pub struct TrackSpec {
+    /// Its id.
+    pub track: TrackId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The `a=mid` of its section: how packets find it when no SSRC was signalled (RFC 9143).
+    pub mid: Mid,
+    /// SSRCs signalled in the SDP with, for each, the SSRC that repairs it (RFC 5576 `FID`); often empty.
+    pub sources: Vec<Source>,
+    /// The payload types it may use. At most [`FORMATS_MAX`](crate::limits::FORMATS_MAX).
+    pub formats: Vec<Format>,
+    /// The header extension ids that the client uses.
+    pub extensions: ExtensionIds,
+    /// Whether lost packets are asked for by generic NACK (RFC 4585).
+    pub nack: bool,
+}
+
+/// A source signalled in SDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Media.
+    pub ssrc: Ssrc,
+    /// Retransmissions of it (RFC 4588), if signalled.
+    pub rtx: Option<Ssrc>,
+}
+
+/// One payload type of a published stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// The publisher's number for it.
+    pub payload_type: PayloadType,
+    /// RTP clock rate in Hz.
+    pub clock_rate: u32,
+    /// The publisher's number for retransmissions of it (RFC 4588 `apt`), if any.
+    pub rtx: Option<PayloadType>,
+    /// How the payload is treated beyond being copied.
+    pub payload: PayloadKind,
+}
+
+/// What the engine must know of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// Copied untouched.
+    Opaque,
+    /// RFC 2198 redundancy around the format with this index: its block headers carry payload
+    /// types, which are rewritten, or it is unwrapped for a receiver that does not take it.
+    Red(FormatIndex),
+}
+
+/// Header extension ids of one side (RFC 8285), 1 to 14 for the one-byte form, up to 255 else;
+/// `None` where not negotiated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtensionIds {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid`
+    pub mid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id`
+    pub rid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id`
+    pub repaired_rid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level` (RFC 6464)
+    pub audio_level: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`
+    pub abs_send_time: Option<u8>,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`
+    pub transport_cc: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time`
+    pub abs_capture_time: Option<u8>,
+    /// `urn:3gpp:video-orientation`
+    pub video_orientation: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`
+    pub playout_delay: Option<u8>,
+    /// `https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension`
+    pub dependency_descriptor: Option<u8>,
+}
+
+/// A stream to a client.
+#[derive(Clone, Debug)]
+pub struct SenderSpec {
+    /// Its id.
+    pub sender: SenderId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The `a=mid` of its section, written into every packet when `extensions.mid` is there.
+    pub mid: Mid,
+    /// The SSRC that it uses, unique in the session.
+    pub ssrc: Ssrc,
+    /// The SSRC of its retransmissions, unique in the session; without one, lost packets are sent again as they were.
+    pub rtx: Option<Ssrc>,
+    /// The receiver's header extension ids.
+    pub extensions: ExtensionIds,
+    /// The canonical name in our SDES for this stream: streams to be played in sync share it.
+    pub cname: String,
+}
+
+/// What feeds a sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feed {
+    /// The track; it must live on the same engine.
+    pub track: TrackId,
+    /// For each of the track's formats, by index: the receiver's payload types, `None` where it
+    /// takes no such format (its packets are not sent; RED is unwrapped when only its inner format is taken).
+    pub payload_types: Vec<Option<SenderFormat>>,
+}
+
+/// A receiver's numbers for one format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderFormat {
+    /// Payload type of the media.
+    pub payload_type: PayloadType,
+    /// Payload type of its retransmissions, if negotiated.
+    pub rtx: Option<PayloadType>,
+}
+
+/// SRTP keys of both directions (RFC 5764 section 4.2).
+#[derive(Clone)]
+pub struct SrtpKeys {
+    /// The protection profile.
+    pub profile: SrtpProfile,
+    /// Master key and salt of what we receive.
+    pub receive: MasterKey,
+    /// Master key and salt of what we send.
+    pub send: MasterKey,
+}
+
+impl std::fmt::Debug for SrtpKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SrtpKeys").field("profile", &self.profile).finish_non_exhaustive()
+    }
+}
+
+/// A master key and its salt (RFC 3711 section 3.2.1).
+#[derive(Clone)]
+pub struct MasterKey {
+    /// 16 or 32 bytes.
+    pub key: Vec<u8>,
+    /// 12 bytes for AEAD profiles, 14 otherwise.
+    pub salt: Vec<u8>,
+}
+
+/// SRTP protection profiles, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SrtpProfile {
+    /// 0x0007 (RFC 7714).
+    AeadAes128Gcm,
+    /// 0x0008 (RFC 7714).
+    AeadAes256Gcm,
+    /// 0x0001 (RFC 5764).
+    Aes128CmHmacSha1_80,
+}

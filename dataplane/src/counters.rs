@@ -1,0 +1,89 @@
+//! What the packet path counts instead of logging.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Totals of one worker since it started. Every drop has a reason here.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Every counter's name and value, in declaration order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams received.
+    datagrams_received,
+    /// Datagrams handed to the driver.
+    datagrams_sent,
+    /// Bursts handed to the driver (GSO sends and single datagrams).
+    bursts_sent,
+    /// RTP packets accepted from publishers.
+    rtp_received,
+    /// RTP packets sent to subscribers, retransmissions included.
+    rtp_forwarded,
+    /// Retransmissions sent to subscribers.
+    rtp_retransmitted,
+    /// RTCP packets accepted.
+    rtcp_received,
+    /// Connectivity checks answered.
+    stun_answered,
+    /// Payload bytes received from publishers.
+    bytes_received,
+    /// Bytes of datagrams handed to the driver.
+    bytes_sent,
+    /// Key frames asked of publishers.
+    keyframe_requests,
+    /// NACKed packet numbers sent to publishers.
+    nacks_sent,
+    /// NACKed packet numbers received from subscribers.
+    nacks_received,
+    /// Dropped: the first byte names no protocol of RFC 7983.
+    drop_unknown_protocol,
+    /// Dropped: came from an address that no session validated.
+    drop_unknown_address,
+    /// Dropped: malformed STUN.
+    drop_stun_malformed,
+    /// Dropped: STUN for no session here.
+    drop_stun_unknown_user,
+    /// Dropped: STUN whose integrity does not hold.
+    drop_stun_integrity,
+    /// Dropped: malformed RTP.
+    drop_rtp_malformed,
+    /// Dropped: malformed RTCP.
+    drop_rtcp_malformed,
+    /// Dropped: media before the handshake was done.
+    drop_no_keys,
+    /// Dropped: SRTP or SRTCP authentication failed.
+    drop_unauthenticated,
+    /// Dropped: replayed or older than the replay window.
+    drop_replayed,
+    /// Dropped: an SSRC that belongs to no track, or one too many.
+    drop_unknown_ssrc,
+    /// Dropped: a payload type that was not negotiated.
+    drop_unknown_format,
+    /// Dropped on the way out: the receiver takes no such format.
+    drop_format_not_accepted,
+    /// Dropped on the way out: the subscriber fell behind the track's log.
+    drop_subscriber_behind,
+    /// Not resent: no longer in the cache, or never sent.
+    drop_nack_too_late,
+    /// Not resent: the retransmission budget was used up.
+    drop_nack_budget,
+    /// Dropped: the handshake threads' queue was full.
+    drop_dtls_queue_full,
+    /// Ignored: a command for something that is gone.
+    command_stale,
+    /// Dropped by the driver: the socket did not take it.
+    drop_socket_full,
+    /// Dropped by the driver: the kernel refused it (no route, not permitted, too large).
+    drop_socket_refused,
+    /// Events that control's queue had no room for.
+    drop_event_queue_full,
+}

@@ -1,0 +1,124 @@
+//! What the engine tells control, and what it hands to the handshake threads.
+
+use std::net::SocketAddr;
+
+use crate::command::DtlsSpec;
+use crate::counters::Counters;
+use crate::id::{SessionId, TrackId};
+use crate::transmit::Transport;
+
+/// Something control wants to know. Never one per packet.
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// DTLS is done and keys are in place: media can flow.
+    Connected {
+        /// The session.
+        session: SessionId,
+        /// The nominated remote address.
+        remote: SocketAddr,
+        /// The nominated transport.
+        transport: Transport,
+    },
+    /// A nomination moved the session's media to another path (RFC 8445 section 8.1.1).
+    PathChanged {
+        /// The session.
+        session: SessionId,
+        /// The new remote address.
+        remote: SocketAddr,
+        /// The new transport.
+        transport: Transport,
+    },
+    /// The session ended by itself; its tracks and senders are gone from the engine.
+    /// Not sent for a session that [`Command::Close`](crate::command::Command::Close) closed.
+    Closed {
+        /// The session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The track's first packet arrived.
+    TrackStarted {
+        /// The track.
+        track: TrackId,
+    },
+    /// A person began or stopped speaking, by the smoothed audio level of RFC 6464.
+    Speaking {
+        /// The audio track.
+        track: TrackId,
+        /// Whether they speak now.
+        speaking: bool,
+    },
+    /// What was counted so far, and how each track fares; sent about once a second by each worker.
+    Report(Box<Report>),
+}
+
+/// A worker's periodic report.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Totals since the worker started.
+    pub counters: Counters,
+    /// One row per track that lives on this worker.
+    pub tracks: Vec<TrackReport>,
+}
+
+/// What a published track did since the last report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackReport {
+    /// The track.
+    pub track: TrackId,
+    /// Received payload bits per second over the last report interval.
+    pub bitrate_bps: u64,
+    /// Packets received since the track began.
+    pub packets: u64,
+    /// Packets lost since the track began, retransmissions that arrived not counted as lost.
+    pub lost: u64,
+}
+
+/// Why a session ended without being asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum CloseReason {
+    /// No connectivity check arrived in time after the answer.
+    #[error("no connectivity check arrived in time: is the media port reachable over UDP or TCP?")]
+    NeverConnected,
+    /// The peer's consent expired: no valid check for 30 s (RFC 7675).
+    #[error("the peer went silent: no connectivity check for 30 s")]
+    ConsentExpired,
+    /// The peer closed DTLS with an authenticated `close_notify`.
+    #[error("the peer closed the connection")]
+    PeerClosed,
+    /// The peer's certificate does not match the fingerprint in its SDP (RFC 8122).
+    #[error("the peer's certificate does not match the fingerprint in its SDP")]
+    FingerprintMismatch,
+    /// The DTLS handshake failed or took too long.
+    #[error("the DTLS handshake failed")]
+    HandshakeFailed,
+    /// The engine had no room for the session's state.
+    #[error("the node is at its limit of sessions")]
+    AtLimit,
+}
+
+/// Input for the handshake threads, from [`Engine::poll_dtls`](crate::engine::Engine::poll_dtls).
+#[must_use]
+#[derive(Clone, Debug, PartialEq)]
+pub enum DtlsInput {
+    /// A session's ICE is up: make its endpoint (and send the ClientHello, where we are the client).
+    Open {
+        /// The session.
+        session: SessionId,
+        /// Role and the fingerprints to check.
+        spec: DtlsSpec,
+    },
+    /// A DTLS datagram from an address that ICE has validated.
+    Datagram {
+        /// The session.
+        session: SessionId,
+        /// The datagram.
+        bytes: Box<[u8]>,
+    },
+    /// The session is over: send `close_notify` if it was up, forget it.
+    Close {
+        /// The session.
+        session: SessionId,
+    },
+}

@@ -1,0 +1,1 @@
+//! SRTP (RFC 3711, 7714) over aws-lc-rs: no allocation, one pass from one buffer into another.
