@@ -1,0 +1,36 @@
+# `make` lists what there is.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help run doctor test test-deps test-web lint bench fuzz fuzz-deps deny
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Serve on http://localhost:8080/
+	$(CARGO) run --release
+
+doctor: ## Check this machine and say what to set
+	$(CARGO) run --release -- doctor
+
+test: test-deps test-web ## Everything CI runs: lints, unit tests, simulated meetings, browsers
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) test --workspace
+
+test-deps: ## Install what the tests need (Debian packages), or say what is missing
+	scripts/test-deps
+
+test-web: ## Unit tests of the page's modules
+	node --test signaling/web/tests/
+
+lint: ## rustfmt, clippy and the dependency policy
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	scripts/cargo-tool cargo-deny deny --workspace check
+
+bench: ## Figures: engine, wire, floor
+	$(CARGO) bench -p benches
+
+fuzz: ## Run each fuzz target for SECONDS (default 10)
+	scripts/fuzz $(or $(SECONDS_EACH),10)
