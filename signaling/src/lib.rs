@@ -10,6 +10,11 @@
 //!
 //! In reading order:
 
+/// WHIP, WHEP, REST, probes and the page, over HTTP.
+pub mod doors;
+/// Rooms' and people's names.
 pub mod name;
+/// The trait that the doors call.
 pub mod node;
+/// Offers in, answers out.
 pub mod sdp;

@@ -28,8 +28,14 @@ impl TryFrom<String> for RoomName {
 
     fn try_from(name: String) -> Result<RoomName, BadRoomName> {
         let fits = (1..=RoomName::LEN_MAX).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-        if fits { Ok(RoomName(name)) } else { Err(BadRoomName) }
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if fits {
+            Ok(RoomName(name))
+        } else {
+            Err(BadRoomName)
+        }
     }
 }
 
@@ -65,7 +71,13 @@ impl PersonName {
     #[must_use]
     pub fn new(name: &str) -> PersonName {
         let shown = name.chars().filter(|c| !c.is_control());
-        PersonName(shown.take(PersonName::CHARS_MAX).collect::<String>().trim().to_owned())
+        PersonName(
+            shown
+                .take(PersonName::CHARS_MAX)
+                .collect::<String>()
+                .trim()
+                .to_owned(),
+        )
     }
 
     /// The name as text.

@@ -34,7 +34,11 @@ pub trait Node: Send + Sync + 'static {
     ///
     /// # Errors
     /// An offer that cannot be served; limits.
-    fn offer(&self, person: &PersonId, offer: PageOffer) -> impl Future<Output = Result<String, Refusal>> + Send;
+    fn offer(
+        &self,
+        person: &PersonId,
+        offer: PageOffer,
+    ) -> impl Future<Output = Result<String, Refusal>> + Send;
 
     /// A person muted or unmuted one of their sources.
     fn mute(&self, person: &PersonId, source: SourceKind, muted: bool);
@@ -52,13 +56,18 @@ pub trait Node: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`], [`Refusal::StaleEtag`].
-    fn patch(&self, resource: &ResourceId, patch: Patch) -> impl Future<Output = Result<Patched, Refusal>> + Send;
+    fn patch(
+        &self,
+        resource: &ResourceId,
+        patch: Patch,
+    ) -> impl Future<Output = Result<Patched, Refusal>> + Send;
 
     /// WHIP and WHEP `DELETE`.
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`].
-    fn disconnect(&self, resource: &ResourceId) -> impl Future<Output = Result<(), Refusal>> + Send;
+    fn disconnect(&self, resource: &ResourceId)
+    -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Rooms that exist now, by name.
     fn rooms(&self) -> Vec<RoomSummary>;
@@ -334,6 +343,9 @@ pub enum Refusal {
     /// 503: the node is shutting down.
     #[error("the node is shutting down; use another one")]
     ShuttingDown,
+    /// 409: nobody publishes in the room that a player wants to watch (WHEP draft section 4.2).
+    #[error("nobody publishes in this room yet; try again in a moment")]
+    NothingToWatch,
     /// 404: no such session, or it ended.
     #[error("no such session; it may have ended")]
     UnknownSession,

@@ -1,0 +1,125 @@
+//! The HTTP doors: WHIP and WHEP, rooms, probes, the page and its WebSocket.
+//!
+//! ```text
+//! request ─► callers (too many?) ─► whip | rooms | ws | probes ─► Node
+//!                                   page ─► files in the binary
+//! ```
+//!
+//! Every refusal is a status code and a sentence that says what would be right. Plain text for
+//! encoders and players, JSON for everything else.
+
+/// `/healthz`, `/readyz`, `/metrics`.
+mod probes;
+/// Refusals as responses.
+mod reply;
+/// `/v1/rooms`: who and what is there.
+mod rooms;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use serde::Serialize;
+
+use crate::node::Node;
+use reply::JsonError;
+
+/// What the doors are told when they are made.
+#[derive(Clone, Debug)]
+pub struct DoorOptions {
+    /// STUN and TURN servers that clients are told about.
+    pub ice_servers: Vec<IceServer>,
+    /// Longest request body, bytes: real offers stay under 20 KiB.
+    pub body_len_max: usize,
+    /// Costly requests per second and address, over time.
+    pub requests_per_s: u32,
+    /// Costly requests that one address may make at once.
+    pub requests_burst: u32,
+    /// WebSockets that are open at once.
+    pub sockets_max: usize,
+    /// The page's folder, for people who work on the page; the files in the binary without it.
+    pub web_root: Option<PathBuf>,
+}
+
+impl Default for DoorOptions {
+    fn default() -> DoorOptions {
+        DoorOptions {
+            ice_servers: Vec::new(),
+            body_len_max: 256 * 1024,
+            requests_per_s: 50,
+            requests_burst: 200,
+            sockets_max: 10_000,
+            web_root: None,
+        }
+    }
+}
+
+/// A STUN or TURN server, as `RTCIceServer` of the W3C's WebRTC API has it.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+pub struct IceServer {
+    /// `stun:`, `turn:` and `turns:` URLs of one server.
+    pub urls: Vec<String>,
+    /// User name on a TURN server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Its password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+impl std::fmt::Debug for IceServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IceServer")
+            .field("urls", &self.urls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What every door can reach.
+pub(crate) struct Doors<N> {
+    /// The node behind them.
+    pub(crate) node: Arc<N>,
+    /// What they were told.
+    pub(crate) options: Arc<DoorOptions>,
+}
+
+// Not derived: that would ask for `N: Clone`.
+impl<N> Clone for Doors<N> {
+    fn clone(&self) -> Doors<N> {
+        Doors {
+            node: Arc::clone(&self.node),
+            options: Arc::clone(&self.options),
+        }
+    }
+}
+
+/// All doors of `node`.
+///
+/// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: limits are per caller.
+pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
+    let doors = Doors {
+        node,
+        options: Arc::new(options),
+    };
+    let json = Router::new()
+        .route("/v1/rooms", get(rooms::list::<N>))
+        .route(
+            "/v1/rooms/{room}",
+            get(rooms::show::<N>).delete(rooms::close::<N>),
+        )
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz::<N>))
+        .route("/metrics", get(probes::metrics::<N>))
+        .method_not_allowed_fallback(wrong_method);
+    json.with_state(doors)
+}
+
+async fn wrong_method() -> JsonError {
+    JsonError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this path does not take this method",
+    )
+    .with_hint("the Allow header lists the methods that it takes")
+}
