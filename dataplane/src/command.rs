@@ -108,7 +108,9 @@ pub struct IceSpec {
 
 impl std::fmt::Debug for IceSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IceSpec").field("local_ufrag", &self.local_ufrag).finish_non_exhaustive()
+        f.debug_struct("IceSpec")
+            .field("local_ufrag", &self.local_ufrag)
+            .finish_non_exhaustive()
     }
 }
 
@@ -279,7 +281,9 @@ pub struct SrtpKeys {
 
 impl std::fmt::Debug for SrtpKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SrtpKeys").field("profile", &self.profile).finish_non_exhaustive()
+        f.debug_struct("SrtpKeys")
+            .field("profile", &self.profile)
+            .finish_non_exhaustive()
     }
 }
 

@@ -47,7 +47,10 @@ impl Mid {
             return None;
         }
         bytes.get_mut(..tag.len())?.copy_from_slice(tag);
-        Some(Mid { bytes, len: tag.len() as u8 })
+        Some(Mid {
+            bytes,
+            len: tag.len() as u8,
+        })
     }
 
     /// The tag's bytes.

@@ -17,6 +17,10 @@ pub const FORMATS_MAX: usize = 32;
 /// SSRCs that one track may learn from its packets: media, its RTX, and changes over its life.
 pub const SSRCS_PER_TRACK_MAX: usize = 8;
 
+/// Sources of authentic control packets of one session: every stream that it sends or receives.
+pub const RTCP_SOURCES_MAX: usize =
+    SENDERS_PER_SESSION_MAX + TRACKS_PER_SESSION_MAX * SSRCS_PER_TRACK_MAX;
+
 /// Paths of one session that answered checks may come from: interfaces of a laptop, IPv4 and IPv6, TCP.
 pub const PATHS_PER_SESSION_MAX: usize = 16;
 
@@ -53,5 +57,11 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Datagrams that wait for the handshake threads, in all.
 pub const DTLS_QUEUE_LEN: usize = 4_096;
 
-const _: () = assert!(DATAGRAM_BYTES_MAX <= BURST_BYTES_MAX, "one datagram must fit a burst");
-const _: () = assert!(VIDEO_LOG_PACKETS.is_power_of_two() && AUDIO_LOG_PACKETS.is_power_of_two(), "logs are indexed by masks");
+const _: () = assert!(
+    DATAGRAM_BYTES_MAX <= BURST_BYTES_MAX,
+    "one datagram must fit a burst"
+);
+const _: () = assert!(
+    VIDEO_LOG_PACKETS.is_power_of_two() && AUDIO_LOG_PACKETS.is_power_of_two(),
+    "logs are indexed by masks"
+);

@@ -25,7 +25,10 @@ impl Path {
     /// The path to `remote` over the worker's UDP port.
     #[must_use]
     pub fn udp(remote: SocketAddr) -> Path {
-        Path { transport: Transport::Udp, remote }
+        Path {
+            transport: Transport::Udp,
+            remote,
+        }
     }
 }
 

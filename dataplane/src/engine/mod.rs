@@ -37,7 +37,14 @@ impl Engine {
     /// Takes a run of datagrams from one path, laid end to end, each `segment` bytes long but
     /// the last, which may be shorter (what GRO delivers). Packets are decrypted out of `bytes`,
     /// whose content is unspecified afterwards.
-    pub fn handle_datagrams(&mut self, _now: Instant, _path: Path, _bytes: &mut [u8], _segment: usize) {}
+    pub fn handle_datagrams(
+        &mut self,
+        _now: Instant,
+        _path: Path,
+        _bytes: &mut [u8],
+        _segment: usize,
+    ) {
+    }
 
     /// Carries out a request.
     pub fn handle_command(&mut self, _now: Instant, _command: Command) {}
