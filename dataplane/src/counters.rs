@@ -84,6 +84,12 @@ counters! {
     drop_socket_full,
     /// Dropped by the driver: the kernel refused it (no route, not permitted, too large).
     drop_socket_refused,
+    /// Dropped by the driver: came from port 0, which cannot be answered.
+    drop_port_zero,
+    /// Bursts that the kernel refused as one GSO send, sent again datagram by datagram.
+    bursts_split,
+    /// How often the receive buffers ran out (io_uring); what arrives then waits in the socket.
+    receive_buffers_exhausted,
     /// Events that control's queue had no room for.
     drop_event_queue_full,
 }

@@ -51,6 +51,9 @@ pub enum Event {
     },
     /// What was counted so far, and how each track fares; sent about once a second by each worker.
     Report(Box<Report>),
+    /// The worker failed and started again with an empty engine: every session, track and sender
+    /// that lived on it is gone. From the driver, never from an engine.
+    WorkerRestarted,
 }
 
 /// A worker's periodic report.

@@ -57,6 +57,78 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Datagrams that wait for the handshake threads, in all.
 pub const DTLS_QUEUE_LEN: usize = 4_096;
 
+/// Socket buffers asked of the kernel, each way, in bytes: about 3,600 datagrams of 1,200 bytes.
+pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
+
+/// Requests from control that wait for one worker: a publisher joining a room of 4,000 is two for each.
+pub const COMMAND_QUEUE_LEN: usize = 8_192;
+
+/// Requests a worker carries out in one turn, so that a burst of joins does not hold up packets.
+pub const COMMANDS_PER_TURN: usize = 64;
+
+/// Events that wait for control, from all workers.
+pub const EVENT_QUEUE_LEN: usize = 16_384;
+
+/// Events of one worker that are kept while control's queue is full: what a full worker of
+/// [`SESSIONS_MAX`] says when all its sessions end, and room for those that had just begun.
+pub const EVENT_BACKLOG_LEN: usize = 4 * SESSIONS_MAX;
+
+/// Runs of datagrams (GRO) that a worker takes in one turn before it sends.
+pub const RUNS_PER_TURN: usize = 64;
+
+/// Bursts that a worker sends in one turn before it looks at its inputs again.
+pub const BURSTS_PER_TURN: usize = 512;
+
+/// Send slots of one worker, each [`BURST_BYTES_MAX`] long: one submission's worth of bursts.
+pub const SEND_SLOTS: usize = 32;
+
+/// Receive buffers of one worker (a power of two, as the kernel's ring wants it): two turns' worth.
+pub const RECEIVE_BUFFERS: usize = 128;
+
+/// Size of a receive buffer in bytes: the longest GRO run (64 KiB), and 4 KiB for what io_uring
+/// writes in front of it, in whole pages.
+pub const RECEIVE_BUFFER_BYTES: usize = (64 << 10) + (4 << 10);
+
+/// Longest sleep of a worker; one that has nothing to do looks around this often.
+pub const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// How long the end of the workers is waited for.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// ICE-TCP connections of one worker: an eighth of its sessions may be behind UDP-blocking networks.
+pub const TCP_CONNECTIONS_MAX: usize = 1_250;
+
+/// ICE-TCP connections that no valid check came over yet; one more closes the oldest of them.
+pub const TCP_UNVALIDATED_MAX: usize = 128;
+
+/// An ICE-TCP connection without a valid check is closed after this long.
+pub const TCP_UNVALIDATED_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A silent ICE-TCP connection is closed after this long: consent (30 s) expires before.
+pub const TCP_IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// Bytes that wait for a slow ICE-TCP reader: half a second at 8 Mbit/s. More is dropped.
+pub const TCP_WRITE_BUFFER_BYTES: usize = 512 << 10;
+
+/// Bytes taken from an ICE-TCP connection in one read.
+pub const TCP_READ_BYTES: usize = 16 << 10;
+
+/// Reads from all ICE-TCP connections of a worker that wait for its next turn; when it is full the
+/// connections are not read, and TCP slows their senders down.
+pub const TCP_QUEUE_LEN: usize = 256;
+
+const _: () = assert!(
+    RECEIVE_BUFFERS.is_power_of_two(),
+    "the kernel masks the index of a buffer ring"
+);
+const _: () = assert!(
+    RUNS_PER_TURN <= RECEIVE_BUFFERS,
+    "a turn must not use up the receive buffers"
+);
+const _: () = assert!(
+    TCP_UNVALIDATED_MAX < TCP_CONNECTIONS_MAX,
+    "strangers must leave room for clients"
+);
 const _: () = assert!(
     DATAGRAM_BYTES_MAX <= BURST_BYTES_MAX,
     "one datagram must fit a burst"

@@ -1,1 +1,35 @@
 //! Sockets, threads and clocks: the only module that does IO.
+//!
+//! ```text
+//!   control ── Command ──►┌──────────────── worker n, one thread ───────────────┐
+//!                         │ turn: receive → commands → timeout → transmit       │
+//!   UDP port + n ◄───────►│ Link (uring or msg)      Engine                     │── Event ──► control
+//!   TCP port + n ◄───────►│ Tcp (ICE-TCP, RFC 6544)                             │
+//!                         └───────────▲──────────────────────┬──────────────────┘
+//!                                     └─ Command ── lane ◄───┘ DtlsInput
+//! ```
+//!
+//! A worker shares nothing with another; values cross threads over bounded queues only. What differs
+//! between io_uring and plain sockets is behind `Link`; the turn is the same code for both.
+
+mod clock;
+mod config;
+mod core;
+mod dataplane;
+mod framing;
+mod lane;
+mod link;
+mod msg;
+mod outbox;
+mod socket;
+mod tcp;
+mod turn;
+mod uring;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{DataplaneConfig, DriverChoice, DriverKind, UnknownDriver};
+pub use dataplane::{Dataplane, QueueFull, StartError, WorkerInfo};
+pub use socket::BindError;

@@ -1,0 +1,49 @@
+//! What a worker drives: the engine, or in tests something smaller.
+
+use std::time::Instant;
+
+use crate::command::Command;
+use crate::engine::Engine;
+use crate::event::{DtlsInput, Event};
+use crate::transmit::{Path, Transmit};
+
+/// The engine's inputs and outputs, as [`Engine`] documents them.
+pub(super) trait Core {
+    fn handle_datagrams(&mut self, now: Instant, path: Path, bytes: &mut [u8], segment: usize);
+    fn handle_command(&mut self, now: Instant, command: Command);
+    fn handle_timeout(&mut self, now: Instant);
+    fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit>;
+    fn poll_dtls(&mut self) -> Option<DtlsInput>;
+    fn poll_event(&mut self) -> Option<Event>;
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+impl Core for Engine {
+    fn handle_datagrams(&mut self, now: Instant, path: Path, bytes: &mut [u8], segment: usize) {
+        Engine::handle_datagrams(self, now, path, bytes, segment);
+    }
+
+    fn handle_command(&mut self, now: Instant, command: Command) {
+        Engine::handle_command(self, now, command);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        Engine::handle_timeout(self, now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
+        Engine::poll_transmit(self, now, slot)
+    }
+
+    fn poll_dtls(&mut self) -> Option<DtlsInput> {
+        Engine::poll_dtls(self)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        Engine::poll_event(self)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        Engine::poll_timeout(self)
+    }
+}

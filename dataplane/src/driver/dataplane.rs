@@ -1,0 +1,312 @@
+//! The handle that control holds: start, commands, end.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver as StdReceiver, RecvTimeoutError, Sender as StdSender, channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::config::{DataplaneConfig, DriverKind};
+use super::core::Core;
+use super::lane::LaneSender;
+use super::link::Offloads;
+use super::outbox::Outbox;
+use super::socket::{BindError, Sockets};
+use super::worker::{Inputs, Seat, Started};
+use super::{clock, worker};
+use crate::command::Command;
+use crate::engine::{Engine, EngineConfig};
+use crate::event::Event;
+use crate::limits::{COMMAND_QUEUE_LEN, DTLS_QUEUE_LEN, EVENT_QUEUE_LEN, STOP_TIMEOUT};
+
+/// Why the dataplane did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A media address could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// Worker n takes port + n, and that is past 65535.
+    #[error(
+        "media port {port} leaves no room for {workers} workers: each takes the next port, up to 65535"
+    )]
+    PortRange {
+        /// The first port.
+        port: u16,
+        /// How many were asked for.
+        workers: usize,
+    },
+    /// A dataplane without workers.
+    #[error("0 workers were asked for, at least 1 is needed")]
+    NoWorkers,
+    /// io_uring was demanded and is not to be had.
+    #[error("io_uring is refused here ({reason}): allow it, or use the driver auto or msg")]
+    UringRefused {
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The system's random number generator failed, or the certificate could not be made.
+    #[error("cannot make the DTLS certificate: {0}")]
+    Certificate(String),
+    /// A thread or its runtime could not be made.
+    #[error("cannot start worker {worker}: {reason}")]
+    Worker {
+        /// Which.
+        worker: usize,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// The worker's queue is full: the command was not taken and is handed back.
+#[derive(Debug, thiserror::Error)]
+#[error("the worker's queue of commands is full")]
+pub struct QueueFull(pub Box<Command>);
+
+/// What is known of a worker since its start.
+#[derive(Clone, Debug)]
+pub struct WorkerInfo {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Its port, UDP and TCP.
+    pub port: u16,
+    /// The driver it runs on.
+    pub driver: DriverKind,
+    /// Why `auto` did not take io_uring.
+    pub why_not_uring: Option<String>,
+    /// Receive buffer that the kernel granted, in bytes of its accounting.
+    pub receive_buffer_bytes: usize,
+    /// Send buffer that the kernel granted, in bytes of its accounting.
+    pub send_buffer_bytes: usize,
+    /// The core it is pinned to.
+    pub core: Option<usize>,
+    /// Whether the kernel takes bursts in one send (UDP_SEGMENT).
+    pub gso: bool,
+    /// Whether the kernel delivers runs of datagrams (UDP_GRO).
+    pub gro: bool,
+}
+
+/// The running workers. Dropping it ends them.
+#[derive(Debug)]
+pub struct Dataplane {
+    workers: Vec<WorkerHandle>,
+    infos: Vec<WorkerInfo>,
+    /// Closes when the last worker thread is gone.
+    ended: StdReceiver<()>,
+    fingerprint: [u8; 32],
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: mpsc::Sender<Command>,
+    /// Dropped to stop the worker.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Dataplane {
+    /// Binds every socket, starts the workers and the handshake threads, and returns when all of
+    /// them serve. Events come with the index of their worker.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says which address and what to do; nothing is left running.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a configuration is used once"
+    )]
+    pub fn start(
+        config: DataplaneConfig,
+    ) -> Result<(Dataplane, mpsc::Receiver<(usize, Event)>), StartError> {
+        Dataplane::start_with(&config, Engine::new)
+    }
+
+    pub(super) fn start_with<C: Core + 'static>(
+        config: &DataplaneConfig,
+        make: fn(EngineConfig) -> C,
+    ) -> Result<(Dataplane, mpsc::Receiver<(usize, Event)>), StartError> {
+        let sockets = bind_all(config)?;
+        let cores = if config.pin {
+            worker::cores()
+        } else {
+            Vec::new()
+        };
+        let (events, events_out) = mpsc::channel(EVENT_QUEUE_LEN);
+        let (alive, ended) = channel();
+        let mut dataplane = Dataplane {
+            workers: Vec::new(),
+            infos: Vec::new(),
+            ended,
+            fingerprint: [0; 32],
+        };
+        // Bound after the dataplane so that an early return drops it first: ending the workers
+        // waits for the last sender.
+        let alive = alive;
+        let mut starting = Vec::new();
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE_LEN);
+            let (_lane, from_lane) = mpsc::channel(DTLS_QUEUE_LEN);
+            let (stop, stopped) = oneshot::channel();
+            let core = cores.get(index % cores.len().max(1)).copied();
+            let info = WorkerInfo {
+                index,
+                port: sockets.port,
+                driver: DriverKind::Msg,
+                why_not_uring: None,
+                receive_buffer_bytes: sockets.receive_buffer_bytes,
+                send_buffer_bytes: sockets.send_buffer_bytes,
+                core,
+                gso: false,
+                gro: false,
+            };
+            let seat = Seat {
+                index,
+                sockets,
+                core,
+                driver: config.driver,
+                sessions_max: config.sessions_max,
+                publisher_bitrate_bps_max: config.publisher_bitrate_bps_max,
+                make,
+                inputs: Inputs {
+                    commands: commands_in,
+                    from_lane,
+                    stop: stopped,
+                },
+                outbox: Outbox::new(index, events.clone()),
+                lane: LaneSender::default(),
+                sessions: HashSet::new(),
+            };
+            let (started, start) = channel();
+            let thread = spawn(seat, started, alive.clone())?;
+            dataplane.workers.push(WorkerHandle {
+                commands,
+                stop: Some(stop),
+                thread: Some(thread),
+            });
+            dataplane.infos.push(info);
+            starting.push(start);
+        }
+        for (worker, (info, start)) in dataplane.infos.iter_mut().zip(starting).enumerate() {
+            let started = start.recv().map_err(|_| StartError::Worker {
+                worker,
+                reason: "its thread ended at once".to_owned(),
+            })??;
+            let Offloads { gso, gro } = started.offloads;
+            (info.driver, info.why_not_uring) = (started.driver, started.why_not_uring);
+            (info.gso, info.gro) = (gso, gro);
+        }
+        Ok((dataplane, events_out))
+    }
+
+    /// The workers, by index.
+    #[must_use]
+    pub fn workers(&self) -> &[WorkerInfo] {
+        &self.infos
+    }
+
+    /// Hands a command to a worker. Never waits; commands arrive in the order given.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull`] gives the command back when the worker is that far behind, or is gone.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such worker: indices come from [`Dataplane::workers`].
+    pub fn try_command(&self, worker: usize, command: Command) -> Result<(), QueueFull> {
+        let handle = self
+            .workers
+            .get(worker)
+            .expect("the index comes from Dataplane::workers");
+        handle
+            .commands
+            .try_send(command)
+            .map_err(|refused| QueueFull(Box::new(refused.into_inner())))
+    }
+
+    /// SHA-256 fingerprint of the DTLS certificate, for `a=fingerprint`.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// Ends the workers and waits for them, at most [`STOP_TIMEOUT`]. Peers are not told: close
+    /// the sessions first.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+
+    fn stop(&mut self) {
+        for worker in &mut self.workers {
+            worker.stop = None;
+        }
+        // Nothing is ever sent on it: it ends when the last thread drops its end.
+        if self.ended.recv_timeout(STOP_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!("a worker did not end in time; it is left behind");
+            return;
+        }
+        for thread in self
+            .workers
+            .iter_mut()
+            .filter_map(|worker| worker.thread.take())
+        {
+            // A panic in a worker was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Dataplane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The sockets of all workers, or none.
+fn bind_all(config: &DataplaneConfig) -> Result<Vec<Sockets>, StartError> {
+    let (port, workers) = (config.media.port(), config.workers);
+    if workers == 0 {
+        return Err(StartError::NoWorkers);
+    }
+    if port != 0 && usize::from(port) + workers - 1 > usize::from(u16::MAX) {
+        return Err(StartError::PortRange { port, workers });
+    }
+    let address = |worker: usize| {
+        let own = if port == 0 { 0 } else { port + worker as u16 };
+        SocketAddr::new(config.media.ip(), own)
+    };
+    (0..workers)
+        .map(|worker| Ok(Sockets::bind(address(worker))?))
+        .collect()
+}
+
+fn spawn<C: Core + 'static>(
+    seat: Seat<C>,
+    started: StdSender<Result<Started, StartError>>,
+    alive: StdSender<()>,
+) -> Result<JoinHandle<()>, StartError> {
+    let worker = seat.index;
+    std::thread::Builder::new()
+        .name(format!("worker-{worker}"))
+        .spawn(move || {
+            let _alive = alive;
+            seat.run(started);
+        })
+        .map_err(|error| StartError::Worker {
+            worker,
+            reason: error.to_string(),
+        })
+}
+
+/// An engine's configuration, with a fresh seed.
+pub(super) fn engine_config(sessions_max: usize, publisher_bitrate_bps_max: u64) -> EngineConfig {
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed)
+        .expect("the system's generator works, or TLS could not either");
+    EngineConfig {
+        epoch: clock::epoch(),
+        seed: u64::from_ne_bytes(seed),
+        sessions_max,
+        publisher_bitrate_bps_max,
+    }
+}

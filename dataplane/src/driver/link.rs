@@ -1,0 +1,130 @@
+//! The small interface between a worker's turn and the way its UDP packets travel.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use crate::counters::Counters;
+use crate::transmit::{Path, Transmit};
+
+/// A worker's UDP socket, received from in runs and sent to in bursts.
+///
+/// Call order in a turn: `receive`, then for each burst `slot`, write into it, `send`; then
+/// `flush`, then `settle`, then wait on `ready`.
+pub(super) trait Link {
+    /// Hands over at most `runs_max` runs of datagrams from one path each, laid end to end with
+    /// the given segment size.
+    fn receive(&mut self, runs_max: usize, take: impl FnMut(Path, &mut [u8], usize));
+
+    /// A slot of [`BURST_BYTES_MAX`](crate::limits::BURST_BYTES_MAX) bytes to write the next burst
+    /// into; the same one until `send`. `None` while the kernel has them all.
+    fn slot(&mut self) -> Option<&mut [u8]>;
+
+    /// Sends what was written into the slot.
+    fn send(&mut self, transmit: Transmit);
+
+    /// Gives everything sent so far to the kernel.
+    fn flush(&mut self);
+
+    /// Ends a turn. With `more` work at hand, or arrivals that this turn did not take, `ready` will
+    /// be ready at once, after the runtime has had a chance to look at its other tasks.
+    fn settle(&mut self, more: bool);
+
+    /// Waits until there is something to receive or a slot is free again.
+    async fn ready(&mut self);
+
+    /// What was counted since the start.
+    fn counts(&self) -> &LinkCounts;
+
+    /// What the kernel does for us at this socket.
+    fn offloads(&self) -> Offloads;
+}
+
+/// What the kernel does in one piece at a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Offloads {
+    /// Sends a burst (UDP_SEGMENT).
+    pub(super) gso: bool,
+    /// Delivers a run of datagrams (UDP_GRO).
+    pub(super) gro: bool,
+}
+
+/// What a link counts; merged into the engine's [`Counters`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct LinkCounts {
+    /// Datagrams that the kernel had no room for.
+    pub(super) full: u64,
+    /// Datagrams that the kernel refused.
+    pub(super) refused: u64,
+    /// Datagrams from port 0.
+    pub(super) port_zero: u64,
+    /// Bursts sent datagram by datagram because GSO was refused.
+    pub(super) bursts_split: u64,
+    /// Times the receive buffers ran out.
+    pub(super) buffers_exhausted: u64,
+}
+
+impl LinkCounts {
+    /// Adds these counts to a report.
+    pub(super) fn merge_into(&self, counters: &mut Counters) {
+        counters.drop_socket_full += self.full;
+        counters.drop_socket_refused += self.refused;
+        counters.drop_port_zero += self.port_zero;
+        counters.bursts_split += self.bursts_split;
+        counters.receive_buffers_exhausted += self.buffers_exhausted;
+    }
+
+    /// Counts datagrams that could not be sent, by the kernel's error number.
+    pub(super) fn on_send_error(&mut self, errno: i32, datagrams: usize) {
+        match errno {
+            libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => self.full += datagrams as u64,
+            _ => self.refused += datagrams as u64,
+        }
+    }
+}
+
+/// The address as the engine knows it: IPv4-mapped IPv6 becomes IPv4, scopes and flow labels stay
+/// where they matter (link-local), which is in the address itself.
+pub(super) fn unmapped(remote: SocketAddr) -> SocketAddr {
+    match remote {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(IpAddr::V4(v4), v6.port()),
+            // The flow label differs between packets of one peer and is no part of its address.
+            None => SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id())),
+        },
+        SocketAddr::V4(_) => remote,
+    }
+}
+
+/// The address as a socket of the given family takes it.
+pub(super) fn mapped(remote: SocketAddr, socket_is_v6: bool) -> SocketAddr {
+    match remote {
+        SocketAddr::V4(v4) if socket_is_v6 => {
+            SocketAddr::new(IpAddr::V6(v4.ip().to_ipv6_mapped()), v4.port())
+        }
+        _ => remote,
+    }
+}
+
+/// Whether the kernel refused a burst for being a GSO send, not for its destination: without
+/// checksum offload in the device it says EIO, for segments longer than the path's MTU EINVAL or EMSGSIZE.
+pub(super) fn refuses_gso(errno: i32) -> bool {
+    matches!(
+        errno,
+        libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_addresses_are_the_same_peer() {
+        let v4: SocketAddr = "192.0.2.7:5000".parse().unwrap();
+        let on_the_socket = mapped(v4, true);
+        assert_eq!(on_the_socket, "[::ffff:192.0.2.7]:5000".parse().unwrap());
+        assert_eq!(unmapped(on_the_socket), v4);
+        assert_eq!(mapped(v4, false), v4);
+        let v6: SocketAddr = "[2001:db8::7]:5000".parse().unwrap();
+        assert_eq!(unmapped(mapped(v6, true)), v6);
+    }
+}
