@@ -18,3 +18,5 @@ pub mod name;
 pub mod node;
 /// Offers in, answers out.
 pub mod sdp;
+/// The page's protocol, over a WebSocket.
+mod ws;

@@ -8,23 +8,35 @@
 //! Every refusal is a status code and a sentence that says what would be right. Plain text for
 //! encoders and players, JSON for everything else.
 
+/// How often one address may ask for something that costs.
+mod callers;
+/// Which pages of other origins may do what.
+mod cors;
+/// The web page's files.
+mod page;
 /// `/healthz`, `/readyz`, `/metrics`.
 mod probes;
 /// Refusals as responses.
 mod reply;
 /// `/v1/rooms`: who and what is there.
 mod rooms;
+/// RFC 9725 and its counterpart for players.
+mod whip;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware;
 use axum::routing::get;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
-use crate::node::Node;
-use reply::JsonError;
+use crate::node::{Door, Node};
+use crate::ws;
+use callers::Callers;
+pub(crate) use reply::JsonError;
 
 /// What the doors are told when they are made.
 #[derive(Clone, Debug)]
@@ -83,6 +95,10 @@ pub(crate) struct Doors<N> {
     pub(crate) node: Arc<N>,
     /// What they were told.
     pub(crate) options: Arc<DoorOptions>,
+    /// Who asked how often.
+    pub(crate) callers: Arc<Callers>,
+    /// One permit for each WebSocket that may be open.
+    pub(crate) sockets: Arc<Semaphore>,
 }
 
 // Not derived: that would ask for `N: Clone`.
@@ -91,6 +107,8 @@ impl<N> Clone for Doors<N> {
         Doors {
             node: Arc::clone(&self.node),
             options: Arc::clone(&self.options),
+            callers: Arc::clone(&self.callers),
+            sockets: Arc::clone(&self.sockets),
         }
     }
 }
@@ -101,19 +119,32 @@ impl<N> Clone for Doors<N> {
 pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
     let doors = Doors {
         node,
+        callers: Arc::new(Callers::new(options.requests_per_s, options.requests_burst)),
+        sockets: Arc::new(Semaphore::new(options.sockets_max)),
         options: Arc::new(options),
     };
+    let limited = middleware::from_fn_with_state(doors.clone(), callers::limit::<N>);
+    let whip = Router::new()
+        .route("/v1/rooms/{room}/whip", whip::endpoint(&doors, Door::Whip))
+        .route("/v1/rooms/{room}/whep", whip::endpoint(&doors, Door::Whep))
+        .route("/v1/rooms/{room}/whip/{id}", whip::session(&doors))
+        .route("/v1/rooms/{room}/whep/{id}", whip::session(&doors))
+        .layer(middleware::map_response(cors::allow_any_origin));
     let json = Router::new()
         .route("/v1/rooms", get(rooms::list::<N>))
         .route(
             "/v1/rooms/{room}",
             get(rooms::show::<N>).delete(rooms::close::<N>),
         )
+        .route("/v1/ws", get(ws::upgrade::<N>).route_layer(limited))
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz::<N>))
         .route("/metrics", get(probes::metrics::<N>))
+        .route("/", get(page::index::<N>))
+        .route("/r/{room}", get(page::room::<N>))
+        .fallback(page::file::<N>)
         .method_not_allowed_fallback(wrong_method);
-    json.with_state(doors)
+    whip.merge(json).with_state(doors)
 }
 
 async fn wrong_method() -> JsonError {

@@ -1,0 +1,142 @@
+//! The web page's files: in the binary, or from a folder for people who work on the page.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use axum::extract::{self, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+
+use super::Doors;
+use super::reply::{JsonError, Sentence};
+use crate::name::RoomName;
+use crate::node::Node;
+
+/// Path and content of every file under `web/`, made by the build script.
+static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
+
+const INDEX: &str = "index.html";
+
+/// Scripts and styles come from here only, none of it inline; `'self'` covers the WebSocket too.
+const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; \
+                      object-src 'none'; base-uri 'none'; form-action 'self'; \
+                      frame-ancestors 'none'";
+/// What the page may ask its user for, and what nothing here ever needs.
+const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(self), \
+                           fullscreen=(self), autoplay=(self), screen-wake-lock=(self), \
+                           geolocation=(), payment=(), usb=()";
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+
+/// What there is, for people who typed something else.
+const ROUTES: &str = "there are /, /r/{room}, /v1/rooms, /v1/rooms/{room}, \
+                      /v1/rooms/{room}/whip, /v1/rooms/{room}/whep, /v1/ws, /healthz, /readyz and \
+                      /metrics";
+
+/// `GET /`
+pub(crate) async fn index<N: Node>(
+    State(doors): State<Doors<N>>,
+    request_headers: HeaderMap,
+) -> Response {
+    serve(&doors, INDEX, &request_headers)
+        .await
+        .unwrap_or_else(no_page)
+}
+
+/// `GET /r/{room}`: a room's link is the page, which reads the room from its own address.
+pub(crate) async fn room<N: Node>(
+    State(doors): State<Doors<N>>,
+    extract::Path(room): extract::Path<String>,
+    request_headers: HeaderMap,
+) -> Result<Response, Sentence> {
+    RoomName::try_from(room)?;
+    Ok(serve(&doors, INDEX, &request_headers)
+        .await
+        .unwrap_or_else(no_page))
+}
+
+/// Any other path: a file of the page, or a sentence about what there is.
+pub(crate) async fn file<N: Node>(State(doors): State<Doors<N>>, request: Request) -> Response {
+    let path = request.uri().path();
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if reads
+        && let Some(name) = path.strip_prefix('/')
+        && let Some(response) = serve(&doors, name, request.headers()).await
+    {
+        return response;
+    }
+    JsonError::new(StatusCode::NOT_FOUND, "there is nothing at this path")
+        .with_hint(ROUTES)
+        .into_response()
+}
+
+fn no_page() -> Response {
+    Sentence::new(StatusCode::NOT_FOUND, "this build has no web page in it").into_response()
+}
+
+async fn serve<N: Node>(doors: &Doors<N>, name: &str, asked: &HeaderMap) -> Option<Response> {
+    let content = match &doors.options.web_root {
+        Some(root) => Cow::Owned(read_from(root, name).await?),
+        None => Cow::Borrowed(FILES.iter().find(|(file, _)| *file == name)?.1),
+    };
+    let mut headers = HeaderMap::new();
+    let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    put(CONTENT_TYPE, media_type(name));
+    // Asked for again each time, answered 304: a new binary's page is seen at once.
+    put(CACHE_CONTROL, "no-cache");
+    put(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    put(CONTENT_SECURITY_POLICY, POLICY);
+    put(PERMISSIONS_POLICY, PERMISSIONS);
+    // The address holds the room's name, which is nobody else's business.
+    put(REFERRER_POLICY, "no-referrer");
+    let etag = entity_tag(&content);
+    let known = asked.get(IF_NONE_MATCH).is_some_and(|tag| tag == etag);
+    headers.insert(ETAG, etag);
+    if known {
+        return Some((StatusCode::NOT_MODIFIED, headers).into_response());
+    }
+    Some((headers, content).into_response())
+}
+
+/// Reads a file below `root`; `None` for names that could lead out of it.
+async fn read_from(root: &Path, name: &str) -> Option<Vec<u8>> {
+    let plain = |part: &str| {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        !part.is_empty() && !part.starts_with('.') && part.bytes().all(allowed)
+    };
+    if !name.split('/').all(plain) {
+        return None;
+    }
+    let path = root.join(name);
+    tokio::task::spawn_blocking(move || std::fs::read(path))
+        .await
+        .ok()?
+        .ok()
+}
+
+fn entity_tag(content: &[u8]) -> HeaderValue {
+    // Tells versions of a file apart; nobody gains anything by a collision.
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    HeaderValue::try_from(format!("\"{:016x}\"", hasher.finish()))
+        .expect("hexadecimal digits in quotes fit a header")
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
+        "html" => "text/html; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "json" => "application/json",
+        "webmanifest" => "application/manifest+json",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "woff2" => "font/woff2",
+        _ => "application/octet-stream",
+    }
+}

@@ -1,0 +1,17 @@
+//! The page's protocol over a WebSocket, as `docs/websocket.md` has it.
+//!
+//! ```text
+//! socket ◄─► connection (IO, the clock) ─► protocol (no IO) ─► actions ─► Node, socket
+//!                  ▲ room events, answers ─────┘
+//! ```
+
+/// The shell: one task for each socket.
+mod connection;
+/// The messages and how they look as JSON.
+mod message;
+/// What to do when: a state machine without IO.
+mod protocol;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use connection::upgrade;
