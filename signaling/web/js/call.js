@@ -1,0 +1,159 @@
+/**
+ * A meeting without its looks: the WebSocket, the media connection and what is known of the room,
+ * tied together. The page listens to its events:
+ *
+ * - `change` `{before, message}`: the state changed by this message;
+ * - `receivers` `{tracks: Map<track id, MediaStreamTrack>}`: what is received;
+ * - `joined` `{resumed}`, `interrupted` `{attempt}`, `ended` `{code, reason}`: the connection to the server;
+ * - `media` `{state}`: `connecting`, `connected` or `lost`;
+ * - `notice` `{text}`: a sentence for the person.
+ */
+
+import { EMPTY, reduce, wantedTracks } from './meeting-state.js';
+import { Session } from './session.js';
+import { Signal } from './signal.js';
+
+/** Media that ends by the server's word this often in a row means joining again helps more. */
+const MEDIA_LOST_MAX = 4;
+
+/** One person's part in one meeting. */
+export class Call extends EventTarget {
+  #signal;
+  #session;
+  #state = EMPTY;
+  #mediaLost = 0;
+  #mediaTimer = 0;
+
+  /** @param {string} url of the WebSocket */
+  constructor(url) {
+    super();
+    this.#signal = new Signal({ url, on: (event) => this.#heard(event) });
+    this.#session = new Session({
+      send: (message) => this.#signal.send(message),
+      onReceivers: (tracks) => this.#emit('receivers', { tracks }),
+      onMedia: (state) => this.#emit('media', { state }),
+      onRefused: (text) => this.#emit('notice', { text }),
+      onStuck: () => this.#signal.joinAgain(),
+      onUnanswered: () => this.#signal.replace(),
+    });
+  }
+
+  /** What is known of the meeting. */
+  get state() {
+    return this.#state;
+  }
+
+  /** The media connection. */
+  get session() {
+    return this.#session;
+  }
+
+  /**
+   * Enters a room.
+   * @param {string} room
+   * @param {string} name
+   */
+  join(room, name) {
+    this.#signal.join(room, name);
+  }
+
+  /** Leaves for good. */
+  leave() {
+    this.#signal.leave();
+    this.#end();
+  }
+
+  /**
+   * Says something to everybody.
+   * @param {string} text
+   * @returns {boolean} whether it was sent
+   */
+  chat(text) {
+    return this.#signal.send({ type: 'chat', text });
+  }
+
+  /** The network changed: looks for new paths, and for the server if it was lost. */
+  networkChanged() {
+    this.#signal.retryNow();
+    this.#session.restartIce();
+  }
+
+  #heard(event) {
+    if (event.kind === 'joined') {
+      this.#onJoined(event);
+    } else if (event.kind === 'message') {
+      this.#onMessage(event.message);
+    } else if (event.kind === 'interrupted') {
+      this.#session.setOnline(false);
+      this.#emit('interrupted', { attempt: event.attempt });
+    } else {
+      this.#end();
+      this.#emit('ended', { code: event.code, reason: event.reason });
+    }
+  }
+
+  #onJoined({ message, resumed }) {
+    this.#reduce(message);
+    if (!resumed) {
+      // A new person at the server has no media there: nothing of the old connection is worth keeping.
+      this.#session.start(message.iceServers ?? []);
+    }
+    this.#emit('joined', { resumed });
+    this.#session.setWanted(wantedTracks(this.#state));
+    this.#session.setOnline(true);
+  }
+
+  #onMessage(message) {
+    switch (message.type) {
+      case 'answer':
+        this.#session.handleAnswer(message);
+        break;
+      case 'refused':
+        this.#session.handleRefused(message);
+        break;
+      case 'connected':
+        this.#mediaLost = 0;
+        break;
+      case 'media-lost':
+        this.#onMediaLost();
+        break;
+      case 'person-joined':
+      case 'person-left':
+      case 'tracks':
+        this.#reduce(message);
+        this.#session.setWanted(wantedTracks(this.#state));
+        break;
+      default:
+        this.#reduce(message);
+    }
+  }
+
+  #onMediaLost() {
+    this.#mediaLost += 1;
+    this.#emit('media', { state: 'lost' });
+    if (this.#mediaLost > MEDIA_LOST_MAX) {
+      this.#mediaLost = 0;
+      this.#signal.joinAgain();
+      return;
+    }
+    clearTimeout(this.#mediaTimer);
+    const delay = this.#mediaLost === 1 ? 0 : 500 * 2 ** this.#mediaLost;
+    this.#mediaTimer = setTimeout(() => this.#session.start(), delay);
+  }
+
+  #reduce(message) {
+    const before = this.#state;
+    this.#state = reduce(before, message);
+    this.#emit('change', { before, message });
+  }
+
+  #end() {
+    clearTimeout(this.#mediaTimer);
+    this.#session.close();
+    this.#state = EMPTY;
+  }
+
+  #emit(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}

@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { splitLinks } from '../js/chat.js';
+import { cameraBudget, explain } from '../js/devices.js';
+import { loudness } from '../js/level-meter.js';
+
+test('links in a message, without the full stop after them', () => {
+  assert.deepEqual(splitLinks('see https://a.org/x?y=1. Then'), [
+    { text: 'see ', link: false }, { text: 'https://a.org/x?y=1', link: true }, { text: '. Then', link: false }]);
+  assert.deepEqual(splitLinks('javascript:alert(1)'), [{ text: 'javascript:alert(1)', link: false }]);
+  assert.deepEqual(splitLinks(''), []);
+});
+
+test('every device trouble has a sentence; a cancelled screen choice has none', () => {
+  for (const name of ['NotAllowedError', 'NotFoundError', 'NotReadableError', 'SecurityError', 'Whatever']) {
+    assert.match(explain('camera', { name }), /camera.*\.$/u);
+  }
+  assert.equal(explain('screen', { name: 'NotAllowedError' }), '');
+});
+
+test('the more people, the less each camera sends', () => {
+  const rates = [1, 2, 3, 5, 9, 10, 40].map((people) => cameraBudget(people).bitrateMax);
+  assert.deepEqual(rates, [...rates].sort((a, b) => b - a));
+});
+
+test('loudness runs from silence to full', () => {
+  assert.equal(loudness([]), 0);
+  assert.equal(loudness(new Float32Array(64)), 0);
+  assert.equal(loudness(new Float32Array(64).fill(1)), 1);
+  assert.ok(loudness(new Float32Array(64).fill(0.02)) > 0.3);
+});
