@@ -57,6 +57,16 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Datagrams that wait for the handshake threads, in all.
 pub const DTLS_QUEUE_LEN: usize = 4_096;
 
+/// DTLS associations of one worker, half-open and established: one per session.
+pub const ASSOCIATIONS_MAX: usize = SESSIONS_MAX;
+
+/// Bytes of handshake fragments that wait for their neighbours, per association: Chromium's hello
+/// with a post-quantum key share is 1.5 kB, a certificate chain of RSA-4096 some 2 kB more.
+pub const HANDSHAKE_FRAGMENT_BYTES_MAX: usize = 8_192;
+
+/// A DTLS handshake that is not done after this long has failed.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Socket buffers asked of the kernel, each way, in bytes: about 3,600 datagrams of 1,200 bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 

@@ -1,0 +1,580 @@
+//! One DTLS-SRTP association (RFC 5764), without IO.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use rtc_crypto::RTCCryptoProvider;
+use rtc_shared::TransportProtocol;
+use rtc_shared::error::Error;
+use webrtc_dtls::config::{
+    ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig,
+};
+use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+
+use super::certificate::{Certificate, crypto_provider, matches_fingerprints};
+use super::client_hello::{Choice, ClientHello, PROFILES, SUITES, profile_number};
+use super::cookie::{Cookie, provider_with_cookie};
+use super::reassembly::Reassembly;
+use super::record::{
+    self, ALERT, CHANGE_CIPHER_SPEC, CLIENT_HELLO, Fragment, HANDSHAKE, Message, Record, fragments,
+    records,
+};
+use crate::command::{DtlsRole, DtlsSpec, MasterKey, SrtpKeys, SrtpProfile};
+use crate::event::CloseReason;
+use crate::limits::HANDSHAKE_TIMEOUT;
+
+/// The crate keeps its associations by address; each of ours holds exactly one.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
+
+/// Handshake messages of one handshake that reach the crate; a full one has seven.
+const MESSAGES_MAX: u16 = 16;
+
+/// Records other than whole messages that reach the crate during a handshake and after it, each:
+/// the crate keeps some of them, and a genuine peer repeats its flight a few times at most.
+const LOOSE_RECORDS_MAX: u16 = 64;
+
+/// How often our flight is sent again because the peer repeated its own.
+const REPEATS_MAX: u8 = 8;
+
+/// What an association tells.
+#[must_use]
+#[derive(Clone, Debug)]
+pub enum AssociationEvent {
+    /// The handshake is done and the peer's certificate is the announced one.
+    Connected(Box<SrtpKeys>),
+    /// It is over.
+    Closed(CloseReason),
+}
+
+/// One association.
+///
+/// Call order: [`Association::new`], then any `handle_*`, then drain `poll_transmit` and
+/// `poll_event`, then wait until `poll_timeout` or the next input.
+pub struct Association {
+    certificate: Certificate,
+    spec: DtlsSpec,
+    state: State,
+    deadline: Instant,
+    transmits: VecDeque<Box<[u8]>>,
+    events: VecDeque<AssociationEvent>,
+}
+
+enum State {
+    /// Server only: hellos are answered with the cookie, nothing is kept but fragments of hellos.
+    Greeting {
+        cookie: Cookie,
+        reassembly: Reassembly,
+    },
+    /// The crate runs the handshake.
+    Handshaking(Box<Handshake>),
+    /// Keys were released; only authenticated records matter.
+    Connected(Box<Connected>),
+    /// Over.
+    Closed,
+}
+
+struct Handshake {
+    endpoint: Endpoint,
+    reassembly: Reassembly,
+    /// The number of the next message that the crate may see.
+    next_message: u16,
+    /// The number of the next plaintext record that the crate sees: ours, so that a forged one
+    /// cannot move the crate's replay window away from the peer's.
+    next_record: u64,
+    loose_records: u16,
+    /// What was sent last, and how often it may be sent again when the peer repeats itself.
+    flight: Vec<Box<[u8]>>,
+    repeats_left: u8,
+}
+
+struct Connected {
+    endpoint: Endpoint,
+    loose_records: u16,
+}
+
+impl Association {
+    /// Begins an association: a server waits for a hello, a client sends one.
+    #[must_use]
+    pub fn new(now: Instant, certificate: &Certificate, spec: DtlsSpec) -> Association {
+        let mut association = Association {
+            certificate: certificate.clone(),
+            spec,
+            state: State::Closed,
+            deadline: now + HANDSHAKE_TIMEOUT,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        match association.spec.role {
+            DtlsRole::Server => match Cookie::new() {
+                Some(cookie) => {
+                    association.state = State::Greeting {
+                        cookie,
+                        reassembly: Reassembly::default(),
+                    };
+                }
+                None => association.close(CloseReason::HandshakeFailed),
+            },
+            DtlsRole::Client => association.connect(now),
+        }
+        association
+    }
+
+    /// Takes a datagram from an address that ICE has validated.
+    pub fn handle_datagram(&mut self, now: Instant, datagram: &[u8]) {
+        match &mut self.state {
+            State::Greeting { .. } => self.greet(now, datagram),
+            State::Handshaking(handshake) => {
+                let input = handshake.filter(datagram, &mut self.transmits);
+                if !input.is_empty() {
+                    let result = handshake.endpoint.read(now, PEER, None, input);
+                    self.on_progress(now, result);
+                }
+            }
+            State::Connected(connected) => {
+                let input = connected.filter(datagram);
+                if !input.is_empty() {
+                    let result = connected.endpoint.read(now, PEER, None, input);
+                    self.on_record(result);
+                }
+            }
+            State::Closed => {}
+        }
+    }
+
+    /// Does what is due: sends a flight again, or gives the handshake up.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Greeting { .. } | State::Handshaking(_) if now >= self.deadline => {
+                self.close(CloseReason::HandshakeFailed);
+            }
+            State::Handshaking(handshake) => {
+                let result = handshake
+                    .endpoint
+                    .handle_timeout(PEER, now)
+                    .map(|()| Vec::new());
+                self.on_progress(now, result);
+            }
+            State::Greeting { .. } | State::Connected(_) | State::Closed => {}
+        }
+    }
+
+    /// Ends the association from our side: an established peer gets a `close_notify`. No event
+    /// follows.
+    pub fn handle_close(&mut self, now: Instant) {
+        if let State::Connected(connected) = &mut self.state {
+            let _ = connected.endpoint.stop(now, PEER);
+            drain(&mut connected.endpoint, &mut self.transmits);
+        }
+        self.state = State::Closed;
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Box<[u8]>> {
+        self.transmits.pop_front()
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<AssociationEvent> {
+        self.events.pop_front()
+    }
+
+    /// When a flight has to be sent again or the handshake is given up; never once it is done.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::Greeting { .. } => Some(self.deadline),
+            State::Handshaking(handshake) => {
+                let resend = handshake.endpoint.poll_timeout(&PEER);
+                Some(resend.map_or(self.deadline, |resend| resend.min(self.deadline)))
+            }
+            State::Connected(_) | State::Closed => None,
+        }
+    }
+
+    /// Whether nothing more can come of it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.state = State::Closed;
+        self.events.push_back(AssociationEvent::Closed(reason));
+    }
+
+    fn connect(&mut self, now: Instant) {
+        let offer = configuration(&self.certificate, crypto_provider(), None);
+        let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
+        let Ok(()) = offer.and_then(|offer| endpoint.connect(now, PEER, offer, None)) else {
+            return self.close(CloseReason::HandshakeFailed);
+        };
+        let mut handshake = Handshake::new(endpoint, 0, 0);
+        handshake.send(&mut self.transmits);
+        self.state = State::Handshaking(Box::new(handshake));
+    }
+
+    /// Answers hellos with the cookie until one brings it back.
+    fn greet(&mut self, now: Instant, datagram: &[u8]) {
+        let State::Greeting { cookie, reassembly } = &mut self.state else {
+            return;
+        };
+        let mut returned = None;
+        for fragment in plaintext_fragments(datagram) {
+            if fragment.kind != CLIENT_HELLO || fragment.sequence > 1 {
+                continue;
+            }
+            // A hello in one piece never meets the fragments of another: a flood of forged ones
+            // leaves the client's reassembly alone.
+            let whole = if fragment.is_whole() {
+                let (kind, sequence) = (fragment.kind, fragment.sequence);
+                Some(Message {
+                    kind,
+                    sequence,
+                    body: fragment.part.to_vec(),
+                })
+            } else {
+                reassembly.insert(&fragment);
+                reassembly.take(fragment.sequence)
+            };
+            let Some(message) = whole else {
+                continue;
+            };
+            let Some(hello) = ClientHello::parse(&message.body) else {
+                continue;
+            };
+            if message.sequence == 1 && cookie.is_returned(&hello) {
+                returned = Some(message);
+                break;
+            }
+            if hello.cookie.is_empty() && message.sequence == 0 {
+                self.transmits
+                    .push_back(cookie.request().into_boxed_slice());
+            }
+        }
+        if let Some(message) = returned {
+            self.accept(now, &message);
+        }
+    }
+
+    /// Starts the handshake with a hello that brought the cookie back.
+    fn accept(&mut self, now: Instant, message: &Message) {
+        let Some(hello) = ClientHello::parse(&message.body) else {
+            return;
+        };
+        let Some(choice) = hello.choose() else {
+            // The cookie shows that this is the client and not a forger, so it may end things.
+            let mut alert = Vec::new();
+            record::write_record(ALERT, 1, &HANDSHAKE_FAILURE, &mut alert);
+            self.transmits.push_back(alert.into_boxed_slice());
+            return self.close(CloseReason::HandshakeFailed);
+        };
+        let State::Greeting { cookie, .. } = &self.state else {
+            return;
+        };
+        let provider = provider_with_cookie(*cookie);
+        let first = hello.without_cookie(&message.body);
+        let (Ok(configuration), Some(first)) = (
+            configuration(&self.certificate, provider, Some(choice)),
+            first,
+        ) else {
+            return self.close(CloseReason::HandshakeFailed);
+        };
+        let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, Some(configuration));
+        let first = Message {
+            kind: CLIENT_HELLO,
+            sequence: 0,
+            body: first,
+        };
+        let mut datagram = Vec::new();
+        first.write_record(0, &mut datagram);
+        let greeted = endpoint.read(now, PEER, None, BytesMut::from(&datagram[..]));
+        // The crate's own HelloVerifyRequest, which went out long ago.
+        while endpoint.poll_transmit().is_some() {}
+        datagram.clear();
+        message.write_record(1, &mut datagram);
+        let result =
+            greeted.and_then(|_| endpoint.read(now, PEER, None, BytesMut::from(&datagram[..])));
+        self.state = State::Handshaking(Box::new(Handshake::new(endpoint, 2, 2)));
+        self.on_progress(now, result);
+    }
+
+    /// The crate took handshake records or a timeout.
+    fn on_progress(&mut self, now: Instant, result: Result<Vec<EndpointEvent>, Error>) {
+        let State::Handshaking(handshake) = &mut self.state else {
+            return;
+        };
+        let Ok(events) = result else {
+            handshake.send(&mut self.transmits);
+            return self.close(CloseReason::HandshakeFailed);
+        };
+        for event in events {
+            match event {
+                EndpointEvent::HandshakeComplete => return self.on_complete(now),
+                EndpointEvent::PeerClosed => {
+                    handshake.send(&mut self.transmits);
+                    return self.close(CloseReason::PeerClosed);
+                }
+                _ => {}
+            }
+        }
+        handshake.send(&mut self.transmits);
+    }
+
+    /// The handshake is done: checks who the peer is before a key or our last flight leaves.
+    fn on_complete(&mut self, now: Instant) {
+        let State::Handshaking(mut handshake) = std::mem::replace(&mut self.state, State::Closed)
+        else {
+            return;
+        };
+        let state = handshake.endpoint.get_connection_state(PEER);
+        let Some(state) = state else {
+            return self.close(CloseReason::HandshakeFailed);
+        };
+        let trusted = state
+            .peer_certificates
+            .first()
+            .is_some_and(|der| matches_fingerprints(der, &self.spec.fingerprints));
+        if !trusted {
+            while handshake.endpoint.poll_transmit().is_some() {}
+            let _ = handshake.endpoint.stop(now, PEER);
+            drain(&mut handshake.endpoint, &mut self.transmits);
+            return self.close(CloseReason::FingerprintMismatch);
+        }
+        let Some(keys) = export_keys(state) else {
+            return self.close(CloseReason::HandshakeFailed);
+        };
+        handshake.send(&mut self.transmits);
+        self.events
+            .push_back(AssociationEvent::Connected(Box::new(keys)));
+        let connected = Connected {
+            endpoint: handshake.endpoint,
+            loose_records: 0,
+        };
+        self.state = State::Connected(Box::new(connected));
+    }
+
+    /// The crate took records of an established association.
+    fn on_record(&mut self, result: Result<Vec<EndpointEvent>, Error>) {
+        let State::Connected(connected) = &mut self.state else {
+            return;
+        };
+        drain(&mut connected.endpoint, &mut self.transmits);
+        let closed = match result {
+            Ok(events) => events
+                .iter()
+                .any(|event| matches!(event, EndpointEvent::PeerClosed)),
+            // Only a fatal alert ends it; only an authenticated record gets here.
+            Err(error) => matches!(error, Error::ErrAlertFatalOrClose),
+        };
+        if closed {
+            self.close(CloseReason::PeerClosed);
+        }
+    }
+}
+
+/// A fatal `handshake_failure` (RFC 5246 section 7.2).
+const HANDSHAKE_FAILURE: [u8; 2] = [2, 40];
+
+impl Handshake {
+    fn new(endpoint: Endpoint, next_message: u16, next_record: u64) -> Handshake {
+        Handshake {
+            endpoint,
+            reassembly: Reassembly::default(),
+            next_message,
+            next_record,
+            loose_records: 0,
+            flight: Vec::new(),
+            repeats_left: REPEATS_MAX,
+        }
+    }
+
+    /// What of a datagram the crate may see: whole messages in order, each once, under record
+    /// numbers of our own; ChangeCipherSpec; encrypted records. Alerts in plaintext are dropped,
+    /// for anyone can send them.
+    fn filter(&mut self, datagram: &[u8], transmits: &mut VecDeque<Box<[u8]>>) -> BytesMut {
+        let mut input = Vec::new();
+        let mut repeated = false;
+        for record in records(datagram) {
+            match (record.epoch, record.content_type) {
+                (0, HANDSHAKE) => {
+                    for fragment in fragments(record.body) {
+                        repeated |= self.is_repeated_hello(&fragment);
+                        self.on_fragment(&fragment, &mut input);
+                    }
+                }
+                (0, CHANGE_CIPHER_SPEC) if record.body == [1] && self.take_loose() => {
+                    let sequence = self.take_record_number();
+                    record::write_record(CHANGE_CIPHER_SPEC, sequence, &[1], &mut input);
+                }
+                (1, _) if self.take_loose() => input.extend_from_slice(record.bytes),
+                _ => {}
+            }
+        }
+        if repeated && input.is_empty() && self.repeats_left > 0 {
+            // The peer repeats itself because it did not hear us (RFC 6347 section 4.2.4), and it
+            // does so sooner than the crate's timer of one second.
+            self.repeats_left -= 1;
+            transmits.extend(self.flight.iter().cloned());
+        }
+        BytesMut::from(&input[..])
+    }
+
+    fn on_fragment(&mut self, fragment: &Fragment<'_>, input: &mut Vec<u8>) {
+        let ahead = fragment.sequence.checked_sub(self.next_message);
+        if ahead.is_none_or(|ahead| ahead >= MESSAGES_MAX) {
+            return;
+        }
+        self.reassembly.insert(fragment);
+        while self.next_message < MESSAGES_MAX {
+            let Some(message) = self.reassembly.take(self.next_message) else {
+                return;
+            };
+            self.next_message += 1;
+            let sequence = self.take_record_number();
+            message.write_record(sequence, input);
+        }
+    }
+
+    /// Whether this begins the hello that started this handshake.
+    fn is_repeated_hello(&self, fragment: &Fragment<'_>) -> bool {
+        fragment.kind == CLIENT_HELLO
+            && fragment.offset == 0
+            && fragment.sequence == 1
+            && self.next_message == 2
+    }
+
+    fn take_loose(&mut self) -> bool {
+        self.loose_records += 1;
+        self.loose_records <= LOOSE_RECORDS_MAX
+    }
+
+    fn take_record_number(&mut self) -> u64 {
+        let number = self.next_record;
+        self.next_record += 1;
+        number
+    }
+
+    /// Sends what the crate has to send and remembers it.
+    fn send(&mut self, transmits: &mut VecDeque<Box<[u8]>>) {
+        let before = transmits.len();
+        drain(&mut self.endpoint, transmits);
+        if transmits.len() > before {
+            self.flight = transmits.iter().skip(before).cloned().collect();
+        }
+    }
+}
+
+impl Connected {
+    /// What of a datagram the crate may see: authenticated alerts, and the peer's last flight when
+    /// it repeats it. A hello restarts nothing, a plaintext alert ends nothing, and application
+    /// data has no reader.
+    fn filter(&mut self, datagram: &[u8]) -> BytesMut {
+        let mut input = BytesMut::new();
+        for record in records(datagram) {
+            let wanted = match (record.epoch, record.content_type) {
+                (1, ALERT) => true,
+                (1, HANDSHAKE) => {
+                    self.loose_records = self.loose_records.saturating_add(1);
+                    self.loose_records <= LOOSE_RECORDS_MAX
+                }
+                _ => false,
+            };
+            if wanted {
+                input.extend_from_slice(record.bytes);
+            }
+        }
+        input
+    }
+}
+
+fn plaintext_fragments(datagram: &[u8]) -> impl Iterator<Item = Fragment<'_>> {
+    let is_plaintext = |record: &Record<'_>| record.epoch == 0 && record.content_type == HANDSHAKE;
+    records(datagram)
+        .filter(is_plaintext)
+        .flat_map(|record| fragments(record.body))
+}
+
+fn drain(endpoint: &mut Endpoint, transmits: &mut VecDeque<Box<[u8]>>) {
+    while let Some(transmit) = endpoint.poll_transmit() {
+        transmits.push_back(Box::from(&transmit.message[..]));
+    }
+}
+
+/// What the crate may negotiate: as server exactly the choice made, because it would take the
+/// client's order; as client everything we take.
+fn configuration(
+    certificate: &Certificate,
+    provider: Arc<dyn RTCCryptoProvider>,
+    choice: Option<Choice>,
+) -> Result<Arc<HandshakeConfig>, Error> {
+    let (suites, profiles) = match choice {
+        Some(choice) => (vec![choice.suite], vec![choice.profile]),
+        None => (SUITES.to_vec(), PROFILES.to_vec()),
+    };
+    let profiles = profiles
+        .into_iter()
+        .map(|profile| profile_number(profile).into())
+        .collect();
+    let configuration = ConfigBuilder::default()
+        .with_crypto_provider(provider)
+        .with_certificates(vec![certificate.to_dtls()])
+        .with_cipher_suites(suites)
+        .with_srtp_protection_profiles(profiles)
+        // The certificate is required, its CertificateVerify checked, and its issuer ignored: the
+        // fingerprint from the SDP is the proof (RFC 8827 section 6.5).
+        .with_client_auth(ClientAuthType::RequireAnyClientCert)
+        .with_insecure_skip_verify(true)
+        // That crate's server does not compare the client's Finished; with the extended master
+        // secret the keys themselves depend on the whole transcript (RFC 7627).
+        .with_extended_master_secret(ExtendedMasterSecretType::Require)
+        .with_server_name("webrtc".to_owned())
+        .build(choice.is_none(), None)?;
+    Ok(Arc::new(configuration))
+}
+
+/// The SRTP master keys of both directions (RFC 5764 section 4.2).
+fn export_keys(state: &webrtc_dtls::state::State) -> Option<SrtpKeys> {
+    let (profile, key_len, salt_len) = match state.srtp_protection_profile() {
+        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => (SrtpProfile::AeadAes128Gcm, 16, 12),
+        SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => (SrtpProfile::AeadAes256Gcm, 32, 12),
+        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => {
+            (SrtpProfile::Aes128CmHmacSha1_80, 16, 14)
+        }
+        _ => return None,
+    };
+    let length = 2 * (key_len + salt_len);
+    let material = state
+        .export_keying_material("EXTRACTOR-dtls_srtp", &[], length)
+        .ok()?;
+    let (keys, salts) = material.as_ref().split_at_checked(2 * key_len)?;
+    let (client_key, server_key) = keys.split_at_checked(key_len)?;
+    let (client_salt, server_salt) = salts.split_at_checked(salt_len)?;
+    let client = MasterKey {
+        key: client_key.to_vec(),
+        salt: client_salt.to_vec(),
+    };
+    let server = MasterKey {
+        key: server_key.to_vec(),
+        salt: server_salt.to_vec(),
+    };
+    Some(if state.is_client() {
+        SrtpKeys {
+            profile,
+            receive: server,
+            send: client,
+        }
+    } else {
+        SrtpKeys {
+            profile,
+            receive: client,
+            send: server,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

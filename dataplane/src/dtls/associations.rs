@@ -1,0 +1,181 @@
+//! All associations of one owner, without IO: what a handshake thread drives, and the simulator.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use super::association::{Association, AssociationEvent};
+use super::certificate::Certificate;
+use crate::command::{Command, DtlsSpec};
+use crate::event::{CloseReason, DtlsInput};
+use crate::id::SessionId;
+
+/// The associations, by session.
+///
+/// Call order: any `handle_*`, then drain `poll_command`, then wait until `poll_timeout` or the
+/// next input.
+pub struct Associations {
+    certificate: Certificate,
+    count_max: usize,
+    associations: HashMap<SessionId, Entry>,
+    deadlines: BTreeSet<(Instant, SessionId)>,
+    commands: VecDeque<Command>,
+}
+
+struct Entry {
+    association: Association,
+    /// What `deadlines` holds for it.
+    deadline: Option<Instant>,
+}
+
+impl Associations {
+    /// None yet, and at most `count_max` at once.
+    #[must_use]
+    pub fn new(certificate: Certificate, count_max: usize) -> Associations {
+        Associations {
+            certificate,
+            count_max,
+            associations: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            commands: VecDeque::new(),
+        }
+    }
+
+    /// Takes what an engine gave. A datagram for a session that is not open is ignored: it closed
+    /// while the datagram was on its way.
+    pub fn handle_input(&mut self, now: Instant, input: DtlsInput) {
+        match input {
+            DtlsInput::Open { session, spec } => self.open(now, session, spec),
+            DtlsInput::Datagram { session, bytes } => {
+                if let Some(entry) = self.associations.get_mut(&session) {
+                    entry.association.handle_datagram(now, &bytes);
+                    self.drain(session);
+                }
+            }
+            DtlsInput::Close { session } => {
+                if let Some(entry) = self.associations.get_mut(&session) {
+                    entry.association.handle_close(now);
+                    self.drain(session);
+                }
+            }
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((deadline, session)) = self.deadlines.first().copied() {
+            if deadline > now {
+                return;
+            }
+            let Some(entry) = self.associations.get_mut(&session) else {
+                self.deadlines.pop_first();
+                continue;
+            };
+            entry.association.handle_timeout(now);
+            self.drain(session);
+            if self.deadlines.first() == Some(&(deadline, session)) {
+                // Still due: it will not change by asking again at the same instant.
+                return;
+            }
+        }
+    }
+
+    /// The next command for the engine.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// When the first handshake wants to be driven on.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.associations.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.associations.is_empty()
+    }
+
+    /// Drops a session's association as it is, after a panic in it; the engine is told.
+    pub(super) fn abandon(&mut self, session: SessionId) {
+        if let Some(entry) = self.associations.remove(&session) {
+            if let Some(deadline) = entry.deadline {
+                self.deadlines.remove(&(deadline, session));
+            }
+            let reason = CloseReason::HandshakeFailed;
+            self.commands
+                .push_back(Command::DtlsClosed { session, reason });
+        }
+    }
+
+    /// The session that `handle_timeout` would drive first.
+    pub(super) fn first_due(&self) -> Option<SessionId> {
+        self.deadlines.first().map(|(_, session)| *session)
+    }
+
+    fn open(&mut self, now: Instant, session: SessionId, spec: DtlsSpec) {
+        if self.associations.contains_key(&session) {
+            // ICE came up again on another path: the association outlives it (RFC 8842 section 5.5).
+            return;
+        }
+        if self.associations.len() >= self.count_max {
+            let reason = CloseReason::AtLimit;
+            self.commands
+                .push_back(Command::DtlsClosed { session, reason });
+            return;
+        }
+        let association = Association::new(now, &self.certificate, spec);
+        self.associations.insert(
+            session,
+            Entry {
+                association,
+                deadline: None,
+            },
+        );
+        self.drain(session);
+    }
+
+    /// Moves an association's output to the commands, its deadline to the set, and a dead one out.
+    fn drain(&mut self, session: SessionId) {
+        let Some(entry) = self.associations.get_mut(&session) else {
+            return;
+        };
+        while let Some(bytes) = entry.association.poll_transmit() {
+            self.commands
+                .push_back(Command::DtlsTransmit { session, bytes });
+        }
+        while let Some(event) = entry.association.poll_event() {
+            self.commands.push_back(match event {
+                AssociationEvent::Connected(keys) => Command::DtlsConnected { session, keys },
+                AssociationEvent::Closed(reason) => Command::DtlsClosed { session, reason },
+            });
+        }
+        let deadline = entry.association.poll_timeout();
+        if deadline != entry.deadline {
+            if let Some(old) = entry.deadline {
+                self.deadlines.remove(&(old, session));
+            }
+            if let Some(new) = deadline {
+                self.deadlines.insert((new, session));
+            }
+            entry.deadline = deadline;
+        }
+        if entry.association.is_closed() {
+            self.associations.remove(&session);
+        }
+    }
+}
+
+impl std::fmt::Debug for Associations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Associations")
+            .field("len", &self.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,280 @@
+//! The handshake threads: the shell around [`Associations`] that has queues and reads the clock.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::associations::Associations;
+use super::certificate::Certificate;
+use crate::command::Command;
+use crate::event::DtlsInput;
+use crate::id::SessionId;
+use crate::limits::{ASSOCIATIONS_MAX, DTLS_QUEUE_LEN};
+
+/// How long an idle thread waits before it looks at its timers again.
+const IDLE_WAIT: Duration = Duration::from_secs(3600);
+
+/// The handshake threads. They end when this is dropped.
+///
+/// Each session is pinned to one thread by its id. Datagrams wait in a bounded queue and are
+/// refused when it is full. Openings and closings must not be lost, so they wait in a queue of
+/// their own, which holds at most two for each session that the workers allow.
+#[derive(Debug)]
+pub struct Lane {
+    threads: Vec<Thread>,
+}
+
+#[derive(Debug)]
+struct Thread {
+    datagrams: Option<SyncSender<Work>>,
+    changes: Option<Sender<(usize, DtlsInput)>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+enum Work {
+    /// A datagram from a worker.
+    Datagram(usize, DtlsInput),
+    /// Something waits in the other queue.
+    Wake,
+}
+
+/// Why the threads could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaneError {
+    /// The system refused a thread.
+    #[error("no thread for DTLS handshakes could be started: {0}")]
+    Spawn(#[from] std::io::Error),
+}
+
+impl Lane {
+    /// Starts `threads` threads (at least one). `deliver` takes a command to the worker with the
+    /// given index; it must not lose commands and should not wait for long.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no thread.
+    pub fn start(
+        threads: usize,
+        certificate: &Certificate,
+        deliver: impl Fn(usize, Command) + Clone + Send + 'static,
+    ) -> Result<Lane, LaneError> {
+        let threads = threads.max(1);
+        let mut lane = Lane {
+            threads: Vec::with_capacity(threads),
+        };
+        for index in 0..threads {
+            let (datagrams, work) = mpsc::sync_channel(DTLS_QUEUE_LEN.div_ceil(threads));
+            let (changes, changed) = mpsc::channel();
+            let runner = Runner {
+                certificate: certificate.clone(),
+                workers: HashMap::new(),
+                work,
+                changed,
+                deliver: deliver.clone(),
+            };
+            let handle = std::thread::Builder::new()
+                .name(format!("dtls-{index}"))
+                .spawn(move || runner.run())?;
+            lane.threads.push(Thread {
+                datagrams: Some(datagrams),
+                changes: Some(changes),
+                handle: Some(handle),
+            });
+        }
+        Ok(lane)
+    }
+
+    /// Hands a worker's input over. `false` when it is a datagram and the queue is full: the
+    /// caller counts it, and the peer sends it again. Openings and closings are always taken.
+    #[must_use]
+    pub fn try_send(&self, worker: usize, input: DtlsInput) -> bool {
+        let session = session_of(&input);
+        let index = (session.0 % self.threads.len().max(1) as u64) as usize;
+        let Some(thread) = self.threads.get(index) else {
+            return false;
+        };
+        let (Some(datagrams), Some(changes)) = (&thread.datagrams, &thread.changes) else {
+            return false;
+        };
+        match input {
+            DtlsInput::Datagram { .. } => datagrams.try_send(Work::Datagram(worker, input)).is_ok(),
+            DtlsInput::Open { .. } | DtlsInput::Close { .. } => {
+                let sent = changes.send((worker, input)).is_ok();
+                // A full queue needs no waking: changes are taken before each of its datagrams.
+                let woken = datagrams.try_send(Work::Wake);
+                sent && !matches!(woken, Err(TrySendError::Disconnected(_)))
+            }
+        }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        for thread in &mut self.threads {
+            thread.datagrams = None;
+            thread.changes = None;
+        }
+        for thread in &mut self.threads {
+            if let Some(handle) = thread.handle.take() {
+                // A panic there was reported when it happened.
+                let _ = handle.join();
+            }
+        }
+    }
+}
+
+fn session_of(input: &DtlsInput) -> SessionId {
+    match input {
+        DtlsInput::Open { session, .. }
+        | DtlsInput::Datagram { session, .. }
+        | DtlsInput::Close { session } => *session,
+    }
+}
+
+/// What one thread owns.
+struct Runner<F> {
+    certificate: Certificate,
+    /// The associations of each worker, so that each worker has its own bound.
+    workers: HashMap<usize, Associations>,
+    work: Receiver<Work>,
+    changed: Receiver<(usize, DtlsInput)>,
+    deliver: F,
+}
+
+impl<F: Fn(usize, Command)> Runner<F> {
+    fn run(mut self) {
+        loop {
+            let wait = self.wait();
+            match self.work.recv_timeout(wait) {
+                Ok(work) => {
+                    // Before the datagram: its session's opening was sent before it.
+                    while let Ok((worker, input)) = self.changed.try_recv() {
+                        self.take(worker, input);
+                    }
+                    if let Work::Datagram(worker, input) = work {
+                        self.take(worker, input);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.tick();
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        let due = self
+            .workers
+            .values()
+            .filter_map(Associations::poll_timeout)
+            .min();
+        due.map_or(IDLE_WAIT, |due| due.saturating_duration_since(now()))
+    }
+
+    fn take(&mut self, worker: usize, input: DtlsInput) {
+        let certificate = &self.certificate;
+        let associations = self
+            .workers
+            .entry(worker)
+            .or_insert_with(|| Associations::new(certificate.clone(), ASSOCIATIONS_MAX));
+        let session = session_of(&input);
+        // A panic on one peer's bytes ends that peer's session and nobody else's.
+        let run = AssertUnwindSafe(|| associations.handle_input(now(), input));
+        if catch_unwind(run).is_err() {
+            associations.abandon(session);
+        }
+        while let Some(command) = associations.poll_command() {
+            (self.deliver)(worker, command);
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = now();
+        for (worker, associations) in &mut self.workers {
+            if associations.poll_timeout().is_none_or(|due| due > now) {
+                continue;
+            }
+            let first = associations.first_due();
+            let run = AssertUnwindSafe(|| associations.handle_timeout(now));
+            if catch_unwind(run).is_err()
+                && let Some(session) = first
+            {
+                associations.abandon(session);
+            }
+            while let Some(command) = associations.poll_command() {
+                (self.deliver)(*worker, command);
+            }
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the lane is a shell: its threads keep real time"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{DtlsRole, DtlsSpec, Fingerprint};
+    use crate::dtls::{Association, AssociationEvent};
+
+    #[test]
+    fn a_client_connects_through_the_threads_and_its_close_is_never_lost() {
+        let node = Certificate::generate().unwrap();
+        let own = Certificate::generate().unwrap();
+        let (commands, inbox) = mpsc::channel();
+        let lane = Lane::start(2, &node, move |worker, command| {
+            let _ = commands.send((worker, command));
+        })
+        .unwrap();
+        let session = SessionId(7);
+        let spec = DtlsSpec {
+            role: DtlsRole::Server,
+            fingerprints: vec![Fingerprint::Sha256(own.fingerprint())],
+        };
+        assert!(lane.try_send(3, DtlsInput::Open { session, spec }));
+
+        let spec = DtlsSpec {
+            role: DtlsRole::Client,
+            fingerprints: vec![Fingerprint::Sha256(node.fingerprint())],
+        };
+        let mut client = Association::new(now(), &own, spec);
+        let mut connected = (false, false);
+        while connected != (true, true) {
+            while let Some(bytes) = client.poll_transmit() {
+                assert!(lane.try_send(3, DtlsInput::Datagram { session, bytes }));
+            }
+            while let Some(event) = client.poll_event() {
+                assert!(matches!(event, AssociationEvent::Connected(_)), "{event:?}");
+                connected.0 = true;
+            }
+            if connected == (true, true) {
+                break;
+            }
+            match inbox.recv_timeout(Duration::from_secs(10)).unwrap() {
+                (3, Command::DtlsTransmit { bytes, .. }) => client.handle_datagram(now(), &bytes),
+                (3, Command::DtlsConnected { .. }) => connected.1 = true,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+        // However full the queue is of somebody's datagrams.
+        let flood = || DtlsInput::Datagram {
+            session: SessionId(9),
+            bytes: Box::from(&[22_u8][..]),
+        };
+        while lane.try_send(3, flood()) {}
+        assert!(lane.try_send(3, DtlsInput::Close { session }));
+        let (_, goodbye) = inbox.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(
+            matches!(goodbye, Command::DtlsTransmit { .. }),
+            "a close_notify: {goodbye:?}"
+        );
+    }
+}
