@@ -1,2 +1,71 @@
-//! The binary.
-fn main() {}
+//! The binary: reads what it is told, and does it.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser;
+use control::cli::{Cli, Task};
+use control::config::Config;
+use control::{doctor, serve};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The configuration is wrong.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if cli.command == Some(Task::Version) {
+        println!("millrace {}", env!("CARGO_PKG_VERSION"));
+        return ExitCode::SUCCESS;
+    }
+    let config = match Config::load(&cli) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, EXIT_CONFIG),
+    };
+    if cli.print_config {
+        print!("{}", config.to_toml());
+        return ExitCode::SUCCESS;
+    }
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("nothing else installs a provider before this");
+    match cli.command {
+        Some(Task::Doctor) if doctor::run(&config) => ExitCode::SUCCESS,
+        Some(Task::Doctor) => ExitCode::FAILURE,
+        Some(Task::Serve | Task::Version) | None => run(config),
+    }
+}
+
+fn run(config: Config) -> ExitCode {
+    let filter = EnvFilter::new(&config.log);
+    tracing_subscriber::fmt()
+        .compact()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    // One thread is plenty for signalling, and leaves the cores to the workers.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error, 1),
+    };
+    let served = runtime.block_on(serve::serve(config));
+    // What hangs on after the orderly end does not hold the program back.
+    runtime.shutdown_background();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, 1),
+    }
+}
+
+/// Says what is wrong, and with which status the program ends.
+fn fail(error: &dyn std::error::Error, status: u8) -> ExitCode {
+    // If even that cannot be said, the status remains.
+    let _ = writeln!(std::io::stderr(), "millrace: {error}");
+    ExitCode::from(status)
+}

@@ -1,0 +1,220 @@
+//! What the command line says.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use dataplane::driver::DriverChoice;
+use serde::{Deserialize, Serialize};
+
+use crate::bitrate::Bitrate;
+
+/// A WebRTC forwarding server (SFU) for Linux.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "millrace",
+    version,
+    after_help = "Every option can also be set in the environment (MILLRACE_HTTP for --http) or in \
+                  the file of --config (http = \"..\"): flags win over the environment, and that \
+                  over the file."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Task>,
+    /// TOML file with the same keys as these options
+    #[arg(long, env = "MILLRACE_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that results from flags, environment and file, and exit
+    #[arg(long)]
+    pub print_config: bool,
+    /// The options themselves.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// Serve: what happens without a command
+    Serve,
+    /// Check this machine and say what to set
+    Doctor,
+    /// Print the version
+    Version,
+}
+
+/// What a flag, the environment and the file can set; `None` where one does not say.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// Address of the page, WHIP, WHEP and the rest of HTTP [default: 127.0.0.1:8080]
+    #[arg(
+        long,
+        env = "MILLRACE_HTTP",
+        value_name = "ADDR:PORT",
+        help_heading = "Where"
+    )]
+    pub http: Option<SocketAddr>,
+    /// Address of media, UDP and TCP; worker n takes port + n [default: 0.0.0.0:3478]
+    #[arg(
+        long,
+        env = "MILLRACE_MEDIA",
+        value_name = "ADDR:PORT",
+        help_heading = "Where"
+    )]
+    pub media: Option<SocketAddr>,
+    /// Addresses that clients send media to, with commas between [default: those of this machine]
+    #[arg(
+        long,
+        env = "MILLRACE_PUBLIC_IP",
+        value_name = "IP",
+        value_delimiter = ',',
+        help_heading = "Where"
+    )]
+    pub public_ip: Option<Vec<IpAddr>>,
+    /// Certificate chain for HTTPS, PEM
+    #[arg(
+        long,
+        env = "MILLRACE_TLS_CERT",
+        value_name = "FILE",
+        help_heading = "Where"
+    )]
+    pub tls_cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(
+        long,
+        env = "MILLRACE_TLS_KEY",
+        value_name = "FILE",
+        help_heading = "Where"
+    )]
+    pub tls_key: Option<PathBuf>,
+    /// STUN and TURN servers that clients are told of, as
+    /// `stun:host:port` or `turn:host:port|user|password`
+    #[arg(
+        long,
+        env = "MILLRACE_ICE_SERVERS",
+        value_name = "URL",
+        value_delimiter = ',',
+        help_heading = "Where"
+    )]
+    pub ice_servers: Option<Vec<String>>,
+
+    /// Worker threads [default: one for each core]
+    #[arg(long, env = "MILLRACE_WORKERS", value_name = "N", help_heading = "How")]
+    pub workers: Option<usize>,
+    /// How packets are sent and received: auto, uring or msg [default: auto]
+    #[arg(
+        long,
+        env = "MILLRACE_DRIVER",
+        value_name = "DRIVER",
+        help_heading = "How"
+    )]
+    #[serde(with = "driver_name", default, skip_serializing_if = "Option::is_none")]
+    pub driver: Option<DriverChoice>,
+    /// What is logged: error, warn, info, debug, trace or a filter such as
+    /// `info,signaling=debug` [default: info]
+    #[arg(
+        long,
+        env = "MILLRACE_LOG",
+        value_name = "FILTER",
+        help_heading = "How"
+    )]
+    pub log: Option<String>,
+
+    /// Rooms at once [default: 1000]
+    #[arg(
+        long,
+        env = "MILLRACE_MAX_ROOMS",
+        value_name = "N",
+        help_heading = "Limits"
+    )]
+    pub max_rooms: Option<usize>,
+    /// People, encoders and players at once [default: 5000]
+    #[arg(
+        long,
+        env = "MILLRACE_MAX_SESSIONS",
+        value_name = "N",
+        help_heading = "Limits"
+    )]
+    pub max_sessions: Option<usize>,
+    /// The same in one room [default: 1000]
+    #[arg(
+        long,
+        env = "MILLRACE_MAX_SESSIONS_PER_ROOM",
+        value_name = "N",
+        help_heading = "Limits"
+    )]
+    pub max_sessions_per_room: Option<usize>,
+    /// Tracks that one session may publish [default: 8]
+    #[arg(
+        long,
+        env = "MILLRACE_MAX_TRACKS_PER_SESSION",
+        value_name = "N",
+        help_heading = "Limits"
+    )]
+    pub max_tracks_per_session: Option<usize>,
+    /// Bits per second sent past which newcomers are refused, such as 9.5G [default: none]
+    #[arg(
+        long,
+        env = "MILLRACE_EGRESS_BPS",
+        value_name = "BITS",
+        help_heading = "Limits"
+    )]
+    pub egress_bps: Option<Bitrate>,
+    /// Bits per second that one publisher is told it may send, such as 2500k [default: 6M]
+    #[arg(
+        long,
+        env = "MILLRACE_PUBLISHER_BITRATE",
+        value_name = "BITS",
+        help_heading = "Limits"
+    )]
+    pub publisher_bitrate: Option<Bitrate>,
+}
+
+impl Settings {
+    /// These settings, and where they say nothing, those.
+    #[must_use]
+    pub fn or(self, file: Settings) -> Settings {
+        Settings {
+            http: self.http.or(file.http),
+            media: self.media.or(file.media),
+            public_ip: self.public_ip.or(file.public_ip),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            ice_servers: self.ice_servers.or(file.ice_servers),
+            workers: self.workers.or(file.workers),
+            driver: self.driver.or(file.driver),
+            log: self.log.or(file.log),
+            max_rooms: self.max_rooms.or(file.max_rooms),
+            max_sessions: self.max_sessions.or(file.max_sessions),
+            max_sessions_per_room: self.max_sessions_per_room.or(file.max_sessions_per_room),
+            max_tracks_per_session: self.max_tracks_per_session.or(file.max_tracks_per_session),
+            egress_bps: self.egress_bps.or(file.egress_bps),
+            publisher_bitrate: self.publisher_bitrate.or(file.publisher_bitrate),
+        }
+    }
+}
+
+/// A driver's name in the file.
+mod driver_name {
+    use dataplane::driver::DriverChoice;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Option<DriverChoice>, D::Error> {
+        let name = String::deserialize(input)?;
+        name.parse().map(Some).map_err(de::Error::custom)
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        driver: &Option<DriverChoice>,
+        output: S,
+    ) -> Result<S::Ok, S::Error> {
+        match driver {
+            Some(driver) => output.collect_str(driver),
+            None => output.serialize_none(),
+        }
+    }
+}

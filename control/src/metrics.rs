@@ -1,0 +1,280 @@
+//! The metrics page: Prometheus' text format, from one look at the node.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+
+use dataplane::counters::Counters;
+use dataplane::driver::WorkerInfo;
+use signaling::node::Refusal;
+
+use crate::room::{ClientKind, EndReason, Totals};
+
+/// What the node counts of its own doing, since its start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    joins: BTreeMap<&'static str, u64>,
+    opened: BTreeMap<&'static str, u64>,
+    ended: BTreeMap<&'static str, u64>,
+    refused: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// A person, encoder or player came in.
+    pub fn joined(&mut self, client: ClientKind) {
+        *self.joins.entry(client.label()).or_default() += 1;
+    }
+
+    /// A media session was made.
+    pub fn opened(&mut self, client: ClientKind) {
+        *self.opened.entry(client.label()).or_default() += 1;
+    }
+
+    /// A media session ended.
+    pub fn ended(&mut self, reason: EndReason) {
+        *self.ended.entry(reason.label()).or_default() += 1;
+    }
+
+    /// Somebody was refused.
+    pub fn refused(&mut self, refusal: &Refusal) {
+        *self.refused.entry(refusal_label(refusal)).or_default() += 1;
+    }
+}
+
+/// What the page is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    /// What is there now.
+    pub totals: Totals,
+    /// What happened so far.
+    pub tally: &'a Tally,
+    /// The workers.
+    pub workers: &'a [WorkerInfo],
+    /// What each of them last reported, by index.
+    pub counters: &'a [Counters],
+    /// Commands that wait for room in a worker's queue.
+    pub backlog: usize,
+}
+
+/// Writes the page (Prometheus text format 0.0.4).
+#[must_use]
+pub fn render(snapshot: &Snapshot<'_>) -> String {
+    let mut page = Page::default();
+    let version = env!("CARGO_PKG_VERSION");
+    page.family("millrace_build_info", "gauge", "The version that runs.");
+    page.sample("millrace_build_info", &[("version", &version)], 1);
+    page.totals(&snapshot.totals);
+    page.tally(snapshot.tally);
+    page.family(
+        "millrace_command_backlog",
+        "gauge",
+        "Commands that wait for room in a worker's queue.",
+    );
+    page.sample("millrace_command_backlog", &[], snapshot.backlog as u64);
+    page.family(
+        "millrace_worker_info",
+        "gauge",
+        "The driver and port of each worker.",
+    );
+    for info in snapshot.workers {
+        let labels: [(&str, &dyn Display); 3] = [
+            ("worker", &info.index),
+            ("driver", &info.driver),
+            ("port", &info.port),
+        ];
+        page.sample("millrace_worker_info", &labels, 1);
+    }
+    page.counters(snapshot.counters);
+    page.text
+}
+
+#[derive(Debug, Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    /// Labels come from this program only, and none needs escaping.
+    fn sample(&mut self, name: &str, labels: &[(&str, &dyn Display)], value: u64) {
+        self.text.push_str(name);
+        for (index, (label, value)) in labels.iter().enumerate() {
+            let open = if index == 0 { '{' } else { ',' };
+            let _ = write!(self.text, "{open}{label}=\"{value}\"");
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(self.text, "{close} {value}");
+    }
+
+    fn totals(&mut self, totals: &Totals) {
+        let gauges = [
+            (
+                "millrace_rooms",
+                "Rooms with somebody in them.",
+                totals.rooms,
+            ),
+            (
+                "millrace_people",
+                "People and encoders in rooms.",
+                totals.people,
+            ),
+            ("millrace_tracks", "Published tracks.", totals.tracks),
+        ];
+        for (name, help, value) in gauges {
+            self.family(name, "gauge", help);
+            self.sample(name, &[], value as u64);
+        }
+        self.family("millrace_sessions", "gauge", "Media sessions.");
+        let sessions = [
+            (ClientKind::Page, totals.sessions_page),
+            (ClientKind::Encoder, totals.sessions_encoder),
+            (ClientKind::Viewer, totals.sessions_viewer),
+        ];
+        for (client, count) in sessions {
+            self.sample(
+                "millrace_sessions",
+                &[("client", &client.label())],
+                count as u64,
+            );
+        }
+    }
+
+    fn tally(&mut self, tally: &Tally) {
+        let clients = [ClientKind::Page, ClientKind::Encoder, ClientKind::Viewer];
+        let clients = clients.map(ClientKind::label);
+        let joins = (
+            "millrace_joins_total",
+            "People, encoders and players that came in.",
+        );
+        self.labelled(joins, "client", &clients, &tally.joins);
+        let opened = (
+            "millrace_sessions_opened_total",
+            "Media sessions that were made.",
+        );
+        self.labelled(opened, "client", &clients, &tally.opened);
+        let ended = (
+            "millrace_sessions_ended_total",
+            "Media sessions that ended, by reason.",
+        );
+        self.labelled(ended, "reason", &EndReason::LABELS, &tally.ended);
+        let refused = (
+            "millrace_refusals_total",
+            "Requests that were refused, by reason.",
+        );
+        self.labelled(refused, "reason", &REFUSALS, &tally.refused);
+    }
+
+    /// One counter for each known label, zeros too: a rate needs the zero before the first.
+    fn labelled(
+        &mut self,
+        (name, help): (&str, &str),
+        label: &str,
+        known: &[&'static str],
+        counts: &BTreeMap<&'static str, u64>,
+    ) {
+        self.family(name, "counter", help);
+        for value in known {
+            let count = counts.get(value).copied().unwrap_or(0);
+            self.sample(name, &[(label, value)], count);
+        }
+    }
+
+    fn counters(&mut self, workers: &[Counters]) {
+        let names: Vec<&str> = Counters::default().iter().map(|(name, _)| name).collect();
+        for name in names {
+            let metric = format!("millrace_{name}_total");
+            self.family(
+                &metric,
+                "counter",
+                &format!("The engine's {}.", name.replace('_', " ")),
+            );
+            for (index, counters) in workers.iter().enumerate() {
+                let value = counters.iter().find(|(known, _)| *known == name);
+                let value = value.map_or(0, |(_, value)| value);
+                self.sample(&metric, &[("worker", &index)], value);
+            }
+        }
+    }
+}
+
+/// Labels of all refusals.
+const REFUSALS: [&str; 8] = [
+    "unservable",
+    "room_full",
+    "node_full",
+    "shutting_down",
+    "nothing_to_watch",
+    "unknown_session",
+    "stale_etag",
+    "broken",
+];
+
+fn refusal_label(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::Unservable(_) => "unservable",
+        Refusal::RoomFull(_) => "room_full",
+        Refusal::NodeFull(_) => "node_full",
+        Refusal::ShuttingDown => "shutting_down",
+        Refusal::NothingToWatch => "nothing_to_watch",
+        Refusal::UnknownSession => "unknown_session",
+        Refusal::StaleEtag => "stale_etag",
+        Refusal::Broken(_) => "broken",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_comment_or_a_sample_of_the_family_above() {
+        let mut tally = Tally::default();
+        tally.joined(ClientKind::Encoder);
+        tally.ended(EndReason::GraceOver);
+        tally.refused(&Refusal::RoomFull(2));
+        let counters = [
+            Counters {
+                rtp_received: 7,
+                ..Counters::default()
+            },
+            Counters::default(),
+        ];
+        let page = render(&Snapshot {
+            totals: Totals {
+                rooms: 3,
+                ..Totals::default()
+            },
+            tally: &tally,
+            workers: &[],
+            counters: &counters,
+            backlog: 0,
+        });
+        let mut family = "";
+        for line in page.lines() {
+            match line
+                .strip_prefix("# TYPE ")
+                .or(line.strip_prefix("# HELP "))
+            {
+                Some(header) => family = header.split(' ').next().unwrap(),
+                None => {
+                    let (sample, value) = line.rsplit_once(' ').unwrap();
+                    assert_eq!(sample.split('{').next(), Some(family), "{line}");
+                    value.parse::<u64>().unwrap();
+                }
+            }
+        }
+        for sample in [
+            "millrace_rooms 3",
+            "millrace_joins_total{client=\"whip\"} 1",
+            "millrace_joins_total{client=\"page\"} 0",
+            "millrace_sessions_ended_total{reason=\"grace_over\"} 1",
+            "millrace_refusals_total{reason=\"room_full\"} 1",
+            "millrace_rtp_received_total{worker=\"0\"} 7",
+            "millrace_rtp_received_total{worker=\"1\"} 0",
+        ] {
+            assert!(page.lines().any(|line| line == sample), "{sample}\n{page}");
+        }
+    }
+}

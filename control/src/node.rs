@@ -1,0 +1,328 @@
+//! The node: what stands between the doors and the workers, and carries out what the rooms decide.
+//!
+//! All state is behind one lock, held for the time of one decision and never across a wait. Media
+//! does not pass here.
+
+mod doors;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dataplane::command::Command;
+use dataplane::counters::Counters;
+use dataplane::driver::{Dataplane, QueueFull, WorkerInfo};
+use dataplane::event::Event;
+use signaling::node::{PersonId, Refusal, RoomEvent};
+use signaling::sdp::Candidate;
+use tokio::sync::mpsc;
+use tracing::{debug, info, warn};
+
+use crate::metrics::{self, Snapshot, Tally};
+use crate::room::{Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
+
+/// Events that wait for one person to read them: a room of hundreds may come in at once.
+const PERSON_QUEUE_LEN: usize = 256;
+
+/// Events taken from the workers under one lock.
+const EVENT_BATCH_LEN: usize = 256;
+
+/// How often grace times and waiting commands are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A node whose workers run.
+#[derive(Debug)]
+pub struct Millrace {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    rooms: Rooms,
+    workers: Workers,
+    people: BTreeMap<PersonId, mpsc::Sender<RoomEvent>>,
+    tally: Tally,
+}
+
+/// The workers, as far as control has to do with them.
+#[derive(Debug)]
+struct Workers {
+    /// Gone once the node ends.
+    dataplane: Option<Dataplane>,
+    infos: Vec<WorkerInfo>,
+    /// Commands that found their worker's queue full: they go before any later one.
+    backlog: Vec<VecDeque<Command>>,
+    /// What each last reported.
+    counters: Vec<Counters>,
+}
+
+impl Millrace {
+    /// A node over running workers, where `candidates` says how each of them can be reached.
+    #[must_use]
+    pub fn new(
+        dataplane: Dataplane,
+        candidates: Vec<Vec<Candidate>>,
+        limits: RoomLimits,
+    ) -> Millrace {
+        let config = RoomsConfig {
+            limits,
+            fingerprint: dataplane.fingerprint(),
+            candidates,
+        };
+        let infos = dataplane.workers().to_vec();
+        let workers = Workers {
+            backlog: infos.iter().map(|_| VecDeque::new()).collect(),
+            counters: infos.iter().map(|_| Counters::default()).collect(),
+            infos,
+            dataplane: Some(dataplane),
+        };
+        let rooms = Rooms::new(config, Box::new(SystemRandom));
+        let state = State {
+            rooms,
+            workers,
+            people: BTreeMap::new(),
+            tally: Tally::default(),
+        };
+        Millrace {
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Takes in what the workers tell and what time brings, for as long as the workers run.
+    pub async fn run(self: Arc<Millrace>, mut events: mpsc::Receiver<(usize, Event)>) {
+        let mut batch = Vec::with_capacity(EVENT_BATCH_LEN);
+        let mut ticks = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                taken = events.recv_many(&mut batch, EVENT_BATCH_LEN) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.decide(|state, now| {
+                        for (worker, event) in batch.drain(..) {
+                            state.take_in(now, worker, &event);
+                        }
+                    });
+                }
+                _ = ticks.tick() => self.decide(|state, now| state.rooms.handle_timeout(now)),
+            }
+        }
+    }
+
+    /// Takes nobody in any more, tells everybody, and closes their sessions.
+    pub fn close(&self) {
+        self.decide(|state, _| state.rooms.handle_shutdown());
+    }
+
+    /// Ends the workers; blocks until they ended.
+    pub fn stop(&self) {
+        let dataplane = self.lock().workers.dataplane.take();
+        if let Some(dataplane) = dataplane {
+            dataplane.shutdown();
+        }
+    }
+
+    /// Lets `what` happen to the state, and carries out what comes of it.
+    fn decide<T>(&self, what: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let mut state = self.lock();
+        let result = what(&mut state, now());
+        state.carry_out();
+        result
+    }
+
+    /// Decides about a request that may be refused.
+    fn answer<T>(
+        &self,
+        what: impl FnOnce(&mut State, Instant) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        self.decide(|state, now| {
+            let answer = what(state, now);
+            if let Err(refusal) = &answer {
+                state.tally.refused(refusal);
+            }
+            answer
+        })
+    }
+
+    /// A panic while the lock was held is a bug in one decision; the others' rooms live on.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn take_in(&mut self, now: Instant, worker: usize, event: &Event) {
+        match event {
+            Event::Connected {
+                session,
+                remote,
+                transport,
+            } => {
+                debug!(session = session.0, %remote, ?transport, "connected");
+            }
+            Event::PathChanged {
+                session,
+                remote,
+                transport,
+            } => {
+                debug!(session = session.0, %remote, ?transport, "path changed");
+            }
+            Event::Report(report) => {
+                if let Some(counters) = self.workers.counters.get_mut(worker) {
+                    counters.clone_from(&report.counters);
+                }
+            }
+            Event::WorkerRestarted => warn!(worker, "a worker failed and started again"),
+            Event::Closed { .. } | Event::TrackStarted { .. } | Event::Speaking { .. } => {}
+        }
+        self.rooms.handle_event(now, worker, event);
+    }
+
+    /// Does what the rooms decided. People who do not read are removed, which decides more.
+    fn carry_out(&mut self) {
+        self.workers.flush();
+        loop {
+            let mut slow = Vec::new();
+            while let Some(effect) = self.rooms.poll_effect() {
+                if let Err(person) = self.perform(effect) {
+                    slow.push(person);
+                }
+            }
+            if slow.is_empty() {
+                return;
+            }
+            for person in slow {
+                self.rooms.handle_leave(&person, EndReason::TooSlow);
+            }
+        }
+    }
+
+    /// Does one thing; gives back a person who is too slow to be told.
+    fn perform(&mut self, effect: Effect) -> Result<(), PersonId> {
+        match effect {
+            Effect::Command { worker, command } => self.workers.send(worker, command),
+            Effect::Notify { person, event } => return self.notify(person, event),
+            Effect::Dismissed { person } => {
+                self.people.remove(&person);
+            }
+            Effect::SessionOpened {
+                session,
+                room,
+                client,
+            } => {
+                info!(session = session.0, %room, client = client.label(), "session opened");
+                self.tally.opened(client);
+            }
+            Effect::SessionEnded {
+                session,
+                room,
+                reason,
+            } => {
+                info!(session = session.0, %room, %reason, "session ended");
+                self.tally.ended(reason);
+            }
+        }
+        Ok(())
+    }
+
+    fn notify(&mut self, person: PersonId, event: RoomEvent) -> Result<(), PersonId> {
+        let Some(channel) = self.people.get(&person) else {
+            return Ok(());
+        };
+        match channel.try_send(event) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.people.remove(&person);
+                Err(person)
+            }
+            // Their WebSocket broke: when they come back they are told how things stand.
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                self.people.remove(&person);
+                Ok(())
+            }
+        }
+    }
+
+    /// A new channel to a person, in place of one that they had before.
+    fn channel(&mut self, person: &PersonId) -> mpsc::Receiver<RoomEvent> {
+        let (sender, receiver) = mpsc::channel(PERSON_QUEUE_LEN);
+        self.people.insert(person.clone(), sender);
+        receiver
+    }
+
+    fn metrics(&self) -> String {
+        metrics::render(&Snapshot {
+            totals: self.rooms.totals(),
+            tally: &self.tally,
+            workers: &self.workers.infos,
+            counters: &self.workers.counters,
+            backlog: self.workers.waiting(),
+        })
+    }
+}
+
+impl Workers {
+    /// Sends a command, after those that wait already.
+    fn send(&mut self, worker: usize, command: Command) {
+        let Some(backlog) = self.backlog.get_mut(worker) else {
+            return;
+        };
+        backlog.push_back(command);
+        self.flush_one(worker);
+    }
+
+    fn flush(&mut self) {
+        for worker in 0..self.backlog.len() {
+            self.flush_one(worker);
+        }
+    }
+
+    fn flush_one(&mut self, worker: usize) {
+        let Some(backlog) = self.backlog.get_mut(worker) else {
+            return;
+        };
+        let Some(dataplane) = &self.dataplane else {
+            backlog.clear();
+            return;
+        };
+        while let Some(command) = backlog.pop_front() {
+            if let Err(QueueFull(command)) = dataplane.try_command(worker, command) {
+                backlog.push_front(*command);
+                return;
+            }
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.backlog.iter().map(VecDeque::len).sum()
+    }
+
+    /// Whether the workers keep up. Nothing new is begun while they do not, so that what waits for
+    /// them stays bounded by what there is.
+    fn check(&self) -> Result<(), Refusal> {
+        match self.waiting() {
+            0 => Ok(()),
+            _ => Err(Refusal::Broken(
+                "its workers are behind; try again in a moment".to_owned(),
+            )),
+        }
+    }
+}
+
+/// The system's generator.
+struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&mut self, bytes: &mut [u8]) {
+        aws_lc_rs::rand::fill(bytes).expect("the certificate was made with the same generator");
+    }
+}
+
+/// The time, for the rooms.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the shell: it reads the clock for the rooms"
+)]
+fn now() -> Instant {
+    Instant::now()
+}

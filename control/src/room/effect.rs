@@ -1,0 +1,146 @@
+//! What the rooms want done: values that the shell carries out.
+
+use dataplane::command::Command;
+use dataplane::event::CloseReason;
+use dataplane::id::SessionId;
+use signaling::name::RoomName;
+use signaling::node::{PersonId, RoomEvent};
+
+/// Something that the shell is to do, in order.
+#[must_use]
+#[derive(Debug)]
+pub enum Effect {
+    /// Tell a worker.
+    Command {
+        /// Index of the worker.
+        worker: usize,
+        /// What.
+        command: Command,
+    },
+    /// Tell a person in a room.
+    Notify {
+        /// Whom.
+        person: PersonId,
+        /// What.
+        event: RoomEvent,
+    },
+    /// A person is no longer in: their channel closes.
+    Dismissed {
+        /// Who.
+        person: PersonId,
+    },
+    /// A media session was made.
+    SessionOpened {
+        /// It.
+        session: SessionId,
+        /// Its room.
+        room: RoomName,
+        /// Who asked for it.
+        client: ClientKind,
+    },
+    /// A media session is over.
+    SessionEnded {
+        /// It.
+        session: SessionId,
+        /// Its room.
+        room: RoomName,
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// What kind of client a session belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ClientKind {
+    /// A person in the page.
+    Page,
+    /// A WHIP encoder.
+    Encoder,
+    /// A WHEP player.
+    Viewer,
+}
+
+impl ClientKind {
+    /// Its name in logs and metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            ClientKind::Page => "page",
+            ClientKind::Encoder => "whip",
+            ClientKind::Viewer => "whep",
+        }
+    }
+}
+
+/// Why a session is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum EndReason {
+    /// The client said goodbye.
+    #[error("the client left")]
+    Left,
+    /// The client's WebSocket broke and it did not come back in time.
+    #[error("the client did not come back in time")]
+    GraceOver,
+    /// The client did not read what the room told it.
+    #[error("the client read too slowly")]
+    TooSlow,
+    /// The client made a new one in its place.
+    #[error("the client made a new session in its place")]
+    Replaced,
+    /// Somebody closed the room.
+    #[error("the room was closed")]
+    RoomClosed,
+    /// The node is shutting down.
+    #[error("the node is shutting down")]
+    NodeEnding,
+    /// The worker it lived on failed.
+    #[error("a part of the node failed and started again")]
+    WorkerFailed,
+    /// The engine ended it.
+    #[error(transparent)]
+    Engine(#[from] CloseReason),
+}
+
+impl EndReason {
+    /// Every reason's label, for metrics that show zeros too.
+    pub const LABELS: [&'static str; 13] = [
+        "left",
+        "grace_over",
+        "too_slow",
+        "replaced",
+        "room_closed",
+        "node_ending",
+        "worker_failed",
+        "never_connected",
+        "consent_expired",
+        "peer_closed",
+        "fingerprint_mismatch",
+        "handshake_failed",
+        "at_limit",
+    ];
+
+    /// Whether the engine has forgotten the session already.
+    pub(super) fn is_known_to_engine(self) -> bool {
+        matches!(self, EndReason::Engine(_) | EndReason::WorkerFailed)
+    }
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            EndReason::Left => "left",
+            EndReason::GraceOver => "grace_over",
+            EndReason::TooSlow => "too_slow",
+            EndReason::Replaced => "replaced",
+            EndReason::RoomClosed => "room_closed",
+            EndReason::NodeEnding => "node_ending",
+            EndReason::WorkerFailed => "worker_failed",
+            EndReason::Engine(CloseReason::NeverConnected) => "never_connected",
+            EndReason::Engine(CloseReason::ConsentExpired) => "consent_expired",
+            EndReason::Engine(CloseReason::PeerClosed) => "peer_closed",
+            EndReason::Engine(CloseReason::FingerprintMismatch) => "fingerprint_mismatch",
+            EndReason::Engine(CloseReason::HandshakeFailed) => "handshake_failed",
+            EndReason::Engine(CloseReason::AtLimit) => "at_limit",
+        }
+    }
+}

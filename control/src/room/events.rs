@@ -1,0 +1,133 @@
+//! What the engine tells.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use dataplane::event::{Event, Report};
+use dataplane::id::{SessionId, TrackId};
+use signaling::name::RoomName;
+use signaling::node::{PersonId, RoomEvent};
+
+use super::effect::{Effect, EndReason};
+use super::session::Owner;
+use super::{Egress, Rooms};
+
+/// Shorter spans between two reports say nothing about a rate.
+const RATE_SPAN_MIN_MS: u128 = 100;
+
+impl Rooms {
+    /// Takes in what a worker's engine tells.
+    pub fn handle_event(&mut self, now: Instant, worker: usize, event: &Event) {
+        match event {
+            Event::Connected { session, .. } => self.on_connected(*session),
+            Event::Closed { session, reason } => self.on_closed(*session, (*reason).into()),
+            Event::WorkerRestarted => self.on_worker_restarted(worker),
+            Event::Speaking { track, speaking } => self.on_speaking(*track, *speaking),
+            Event::Report(report) => self.on_report(now, worker, report),
+            // Where a peer is and when its first packet came are the engine's own business.
+            Event::PathChanged { .. } | Event::TrackStarted { .. } => {}
+        }
+    }
+
+    fn on_connected(&mut self, session: SessionId) {
+        let owner = self.sessions.get(&session).map(|session| &session.owner);
+        if let Some(Owner::Page(person)) = owner {
+            let (person, event) = (person.clone(), RoomEvent::Connected);
+            self.effects.push_back(Effect::Notify { person, event });
+        }
+    }
+
+    fn on_worker_restarted(&mut self, worker: usize) {
+        let lost = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.worker == worker);
+        let lost: Vec<SessionId> = lost.map(|(id, _)| *id).collect();
+        for session in lost {
+            self.on_closed(session, EndReason::WorkerFailed);
+        }
+    }
+
+    fn on_closed(&mut self, id: SessionId, reason: EndReason) {
+        let owner = self.sessions.get(&id).map(|session| session.owner.clone());
+        match owner {
+            // The person stays: a new offer makes a new session.
+            Some(Owner::Page(person)) => {
+                self.end_session(id, reason);
+                self.notify_tracks(&person);
+                let event = RoomEvent::MediaLost {
+                    reason: reason.to_string(),
+                };
+                self.effects.push_back(Effect::Notify { person, event });
+            }
+            Some(Owner::Encoder(person, _)) => {
+                self.handle_leave(&person, reason);
+            }
+            Some(Owner::Viewer(..)) => self.end_session(id, reason),
+            // It was closed from this side while the event was on its way.
+            None => {}
+        }
+    }
+
+    fn on_speaking(&mut self, track: TrackId, speaking: bool) {
+        let Some(track) = self.tracks.get_mut(&track) else {
+            return;
+        };
+        track.speaking = speaking;
+        let room = self
+            .people
+            .get(&track.owner)
+            .map(|person| person.room.clone());
+        if let Some(room) = room {
+            self.refresh_speaking(&room);
+        }
+    }
+
+    fn on_report(&mut self, now: Instant, worker: usize, report: &Report) {
+        for row in &report.tracks {
+            if let Some(track) = self.tracks.get_mut(&row.track) {
+                track.media.bitrate_bps = row.bitrate_bps;
+                track.media.packets = row.packets;
+                track.media.lost = row.lost;
+            }
+        }
+        if let Some(egress) = self.egress.get_mut(worker) {
+            egress.update(now, report.counters.bytes_sent);
+        }
+    }
+
+    /// Tells the room who speaks, if that is not what it was last told.
+    pub(super) fn refresh_speaking(&mut self, name: &RoomName) {
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        let speaks = |id: &&PersonId| {
+            let tracks = self.people.get(id).map(|person| person.tracks.iter());
+            tracks
+                .into_iter()
+                .flatten()
+                .any(|id| self.tracks.get(id).is_some_and(|track| track.speaking))
+        };
+        let speaking: BTreeSet<PersonId> = room.people.iter().filter(speaks).cloned().collect();
+        if speaking == room.speaking {
+            return;
+        }
+        let people = speaking.iter().cloned().collect();
+        room.speaking = speaking;
+        self.notify_others(name, None, &RoomEvent::Speaking { people });
+    }
+}
+
+impl Egress {
+    fn update(&mut self, now: Instant, bytes: u64) {
+        if let Some((bytes_before, before)) = self.last {
+            let span_ms = now.saturating_duration_since(before).as_millis();
+            if span_ms < RATE_SPAN_MIN_MS {
+                return;
+            }
+            let bits = u128::from(bytes.saturating_sub(bytes_before)) * 8;
+            self.bps = (bits * 1000 / span_ms) as u64;
+        }
+        self.last = Some((bytes, now));
+    }
+}

@@ -1,0 +1,285 @@
+//! Rooms: who is where, what they publish, and what the engine is to do about it.
+//!
+//! [`Rooms`] is a state machine without IO. Call any `handle_*`, then drain [`Rooms::poll_effect`]
+//! until it returns `None`, even after a refusal; call [`Rooms::handle_timeout`] when
+//! [`Rooms::poll_timeout`] says so. Time and randomness are arguments.
+//!
+//! ```text
+//!  doors  ─► handle_enter, handle_offer, handle_connect ..  ─┐
+//!  engine ─► handle_event                                    ├─► Rooms ─► poll_effect ─► workers, people, log
+//!  clock  ─► handle_timeout                                 ─┘
+//! ```
+//!
+//! A room lives on one worker, because its tracks must be where its senders are.
+
+mod effect;
+mod events;
+mod negotiate;
+mod offers;
+mod people;
+mod person;
+mod plan;
+mod random;
+mod session;
+mod translate;
+mod view;
+mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use dataplane::command::Command;
+use dataplane::id::{SessionId, TrackId};
+use signaling::name::RoomName;
+use signaling::node::{PersonId, Refusal, ResourceId, RoomEvent};
+use signaling::sdp::Candidate;
+
+pub use effect::{ClientKind, Effect, EndReason};
+pub use people::Entry;
+pub use random::Random;
+pub use view::Totals;
+
+use person::{Person, Room};
+use session::{Owner, PublishedTrack, Session};
+
+/// What the rooms are told at birth.
+#[derive(Clone, Debug)]
+pub struct RoomsConfig {
+    /// How much they take in.
+    pub limits: RoomLimits,
+    /// Our certificate's SHA-256 fingerprint.
+    pub fingerprint: [u8; 32],
+    /// For each worker, where it can be reached.
+    pub candidates: Vec<Vec<Candidate>>,
+}
+
+/// How much the rooms take in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomLimits {
+    /// Rooms at once.
+    pub rooms: usize,
+    /// People and players at once, in all rooms.
+    pub sessions: usize,
+    /// People and players at once in one room.
+    pub sessions_per_room: usize,
+    /// Tracks that one session may publish.
+    pub tracks_per_session: usize,
+    /// Bits per second that the node may send before new sessions are refused.
+    pub egress_bps: Option<u64>,
+}
+
+/// All rooms of a node.
+pub struct Rooms {
+    config: RoomsConfig,
+    random: Box<dyn Random>,
+    next_id: u64,
+    rooms: BTreeMap<RoomName, Room>,
+    people: BTreeMap<PersonId, Person>,
+    tokens: BTreeMap<String, PersonId>,
+    sessions: BTreeMap<SessionId, Session>,
+    resources: BTreeMap<String, SessionId>,
+    tracks: BTreeMap<TrackId, PublishedTrack>,
+    egress: Vec<Egress>,
+    ending: bool,
+    effects: VecDeque<Effect>,
+}
+
+/// What one worker sent, as last reported.
+#[derive(Clone, Copy, Debug, Default)]
+struct Egress {
+    /// Total bytes, and when that was.
+    last: Option<(u64, Instant)>,
+    /// Bits per second between the last two reports.
+    bps: u64,
+}
+
+impl Rooms {
+    /// No rooms yet.
+    #[must_use]
+    pub fn new(config: RoomsConfig, random: Box<dyn Random>) -> Rooms {
+        Rooms {
+            egress: vec![Egress::default(); config.candidates.len()],
+            config,
+            random,
+            next_id: 1,
+            rooms: BTreeMap::new(),
+            people: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            ending: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether newcomers are taken, and why not.
+    ///
+    /// # Errors
+    /// What is used up.
+    pub fn ready(&self) -> Result<(), Refusal> {
+        if self.ending {
+            return Err(Refusal::ShuttingDown);
+        }
+        let limits = self.config.limits;
+        let places: usize = self.rooms.values().map(Room::places).sum();
+        if places >= limits.sessions {
+            let full = format!("it holds at most {} sessions", limits.sessions);
+            return Err(Refusal::NodeFull(full));
+        }
+        let sent: u64 = self.egress.iter().map(|worker| worker.bps).sum();
+        match limits.egress_bps {
+            Some(most) if sent >= most => Err(Refusal::NodeFull(format!(
+                "it sends {sent} bit/s and may send at most {most}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is a place in `room` for one more.
+    fn check_place(&self, name: &RoomName) -> Result<(), Refusal> {
+        self.ready()?;
+        let limits = self.config.limits;
+        match self.rooms.get(name) {
+            Some(room) if room.places() >= limits.sessions_per_room => {
+                Err(Refusal::RoomFull(limits.sessions_per_room))
+            }
+            None if self.rooms.len() >= limits.rooms => Err(Refusal::NodeFull(format!(
+                "it holds at most {} rooms",
+                limits.rooms
+            ))),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The room of this name, made on the worker with the fewest sessions when it does not exist.
+    fn room_or_new(&mut self, name: &RoomName) -> &mut Room {
+        let worker = self.idlest_worker();
+        self.rooms.entry(name.clone()).or_insert_with(|| Room {
+            worker,
+            people: Vec::new(),
+            viewers: Vec::new(),
+            speaking: std::collections::BTreeSet::new(),
+        })
+    }
+
+    fn idlest_worker(&self) -> usize {
+        let mut places = vec![0; self.config.candidates.len()];
+        for room in self.rooms.values() {
+            if let Some(count) = places.get_mut(room.worker) {
+                // An empty room counts too: it is about to be filled.
+                *count += room.places().max(1);
+            }
+        }
+        let idlest = places.iter().enumerate().min_by_key(|(_, count)| **count);
+        idlest.map_or(0, |(worker, _)| worker)
+    }
+
+    /// Forgets the room if nobody is in it any more.
+    fn drop_room_if_empty(&mut self, name: &RoomName) {
+        if self.rooms.get(name).is_some_and(|room| room.places() == 0) {
+            self.rooms.remove(name);
+        }
+    }
+
+    /// Ends a session: its tracks are gone from the room, its subscribers' sections are free.
+    /// The engine is told unless it was the engine that said so.
+    fn end_session(&mut self, id: SessionId, reason: EndReason) {
+        let Some(session) = self.sessions.remove(&id) else {
+            return;
+        };
+        if !reason.is_known_to_engine() {
+            self.command(session.worker, Command::Close { session: id });
+        }
+        let gone: Vec<TrackId> = session.publishes.values().copied().collect();
+        match &session.owner {
+            Owner::Page(person) => self.detach(person, &gone),
+            Owner::Encoder(person, ResourceId(resource)) => {
+                self.resources.remove(resource);
+                self.detach(person, &gone);
+            }
+            Owner::Viewer(ResourceId(resource), _) => {
+                self.resources.remove(resource);
+                if let Some(room) = self.rooms.get_mut(&session.room) {
+                    room.viewers.retain(|viewer| *viewer != id);
+                }
+            }
+        }
+        self.forget_tracks(&session.room, &gone);
+        let room = session.room.clone();
+        self.effects.push_back(Effect::SessionEnded {
+            session: id,
+            room: session.room,
+            reason,
+        });
+        self.drop_room_if_empty(&room);
+    }
+
+    /// Takes a session and its tracks from its person.
+    fn detach(&mut self, person: &PersonId, gone: &[TrackId]) {
+        if let Some(person) = self.people.get_mut(person) {
+            person.session = None;
+            person.tracks.retain(|track| !gone.contains(track));
+        }
+    }
+
+    /// Forgets tracks that are no longer published. Whatever they fed has fallen silent in the
+    /// engine by itself (see [`Command::Unpublish`]).
+    fn forget_tracks(&mut self, room: &RoomName, gone: &[TrackId]) {
+        if gone.is_empty() {
+            return;
+        }
+        for track in gone {
+            self.tracks.remove(track);
+        }
+        for session in self
+            .sessions
+            .values_mut()
+            .filter(|session| session.room == *room)
+        {
+            for receiver in session.receives.values_mut() {
+                if receiver.track.is_some_and(|track| gone.contains(&track)) {
+                    receiver.track = None;
+                }
+            }
+        }
+        self.refresh_speaking(room);
+        self.feed_viewers(room);
+    }
+
+    fn command(&mut self, worker: usize, command: Command) {
+        self.effects.push_back(Effect::Command { worker, command });
+    }
+
+    /// Tells everybody in the room but one.
+    fn notify_others(&mut self, room: &RoomName, but: Option<&PersonId>, event: &RoomEvent) {
+        let Some(room) = self.rooms.get(room) else {
+            return;
+        };
+        for person in room.people.iter().filter(|person| Some(*person) != but) {
+            let event = event.clone();
+            self.effects.push_back(Effect::Notify {
+                person: person.clone(),
+                event,
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rooms")
+            .field("rooms", &self.rooms)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The id of a track as people in the room are told.
+fn track_name(track: TrackId) -> String {
+    format!("t{}", track.0)
+}

@@ -1,0 +1,316 @@
+//! Carrying out a plan: from what a session was to what its offer makes of it.
+
+use std::collections::BTreeMap;
+
+use dataplane::command::{Command, SenderSpec, SessionSpec, TrackSpec};
+use dataplane::id::{SessionId, TrackId};
+use signaling::name::RoomName;
+use signaling::node::PersonId;
+use signaling::sdp::{Answer, Decision, Offer};
+
+use super::effect::Effect;
+use super::plan::{Plan, PlannedTrack, no_media};
+use super::session::{Owner, PublishedTrack, Receiver, Session};
+use super::{Rooms, random, track_name, translate};
+
+impl Rooms {
+    /// Makes a session that carries nothing yet.
+    pub(super) fn open_session(
+        &mut self,
+        room: &RoomName,
+        owner: Owner,
+        offer: &Offer,
+        cname: String,
+    ) -> SessionId {
+        let id = SessionId(self.next_id);
+        self.next_id += 1;
+        let worker = self.room_or_new(room).worker;
+        let client = owner.client();
+        match &owner {
+            Owner::Page(person) | Owner::Encoder(person, _) => {
+                if let Some(person) = self.people.get_mut(person) {
+                    person.session = Some(id);
+                }
+            }
+            Owner::Viewer(..) => self.room_or_new(room).viewers.push(id),
+        }
+        let session = Session {
+            room: room.clone(),
+            worker,
+            owner,
+            local: random::ice_credentials(&mut *self.random),
+            remote_ufrag: offer.ice.ufrag.clone(),
+            dtls: translate::dtls_spec(offer),
+            sdp_session_id: random::sdp_session_id(&mut *self.random),
+            sdp_version: 0,
+            bundle_mid: String::new(),
+            publishes: BTreeMap::new(),
+            receives: BTreeMap::new(),
+        };
+        let (ice, dtls) = (session.ice_spec(), session.dtls.clone());
+        let spec = Box::new(SessionSpec {
+            session: id,
+            ice,
+            dtls,
+            cname,
+        });
+        self.command(worker, Command::Open(spec));
+        self.sessions.insert(id, session);
+        let room = room.clone();
+        self.effects.push_back(Effect::SessionOpened {
+            session: id,
+            room,
+            client,
+        });
+        id
+    }
+
+    /// Makes the session what the plan says, and writes the answer.
+    pub(super) fn carry_out(&mut self, id: SessionId, plan: Plan, offer: &Offer) -> String {
+        let Plan {
+            decisions,
+            publishes,
+            receives,
+        } = plan;
+        self.carry_out_publishes(id, publishes);
+        self.carry_out_receives(id, receives);
+        if let Some(session) = self.sessions.get(&id) {
+            let room = session.room.clone();
+            self.feed_viewers(&room);
+        }
+        self.answer(id, decisions, offer)
+    }
+
+    fn carry_out_publishes(&mut self, id: SessionId, planned: BTreeMap<String, PlannedTrack>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let (worker, room) = (session.worker, session.room.clone());
+        let Some(owner) = publisher(&session.owner).cloned() else {
+            return;
+        };
+        let after = planned
+            .iter()
+            .map(|(mid, track)| (mid.clone(), track.spec.track))
+            .collect();
+        let before: BTreeMap<String, TrackId> = std::mem::replace(&mut session.publishes, after);
+        let gone: Vec<TrackId> = before
+            .iter()
+            .filter(|(mid, _)| !planned.contains_key(*mid))
+            .map(|(_, track)| *track)
+            .collect();
+        for track in &gone {
+            self.command(worker, Command::Unpublish { track: *track });
+        }
+        let mut changed = !gone.is_empty();
+        if let Some(person) = self.people.get_mut(&owner) {
+            person.tracks.retain(|track| !gone.contains(track));
+        }
+        self.forget_tracks(&room, &gone);
+        for (_, track) in planned {
+            changed |= self.publish(id, worker, &owner, track);
+        }
+        if changed {
+            self.notify_tracks(&owner);
+        }
+    }
+
+    /// Publishes a track, or changes it; says whether people in the room see a difference.
+    fn publish(
+        &mut self,
+        session: SessionId,
+        worker: usize,
+        owner: &PersonId,
+        planned: PlannedTrack,
+    ) -> bool {
+        let PlannedTrack {
+            source,
+            spec,
+            codecs,
+        } = planned;
+        let id = spec.track;
+        let muted = self
+            .people
+            .get(owner)
+            .is_some_and(|person| person.muted.contains(&source));
+        let Some(known) = self.tracks.get_mut(&id) else {
+            let track = PublishedTrack {
+                owner: owner.clone(),
+                source,
+                muted,
+                speaking: false,
+                spec: spec.clone(),
+                codecs,
+                media: no_media(track_name(id)),
+            };
+            self.tracks.insert(id, track);
+            if let Some(person) = self.people.get_mut(owner) {
+                person.tracks.push(id);
+            }
+            self.command(
+                worker,
+                Command::Publish {
+                    session,
+                    track: Box::new(spec),
+                },
+            );
+            return true;
+        };
+        let seen = known.source != source || known.muted != muted;
+        let renumbered = known.codecs != codecs;
+        let told = same_track(&known.spec, &spec);
+        known.source = source;
+        known.muted = muted;
+        known.codecs = codecs;
+        known.spec = spec.clone();
+        if !told {
+            self.command(
+                worker,
+                Command::Publish {
+                    session,
+                    track: Box::new(spec),
+                },
+            );
+        }
+        if renumbered {
+            self.feed_again(id);
+        }
+        seen
+    }
+
+    /// Numbers a track's formats anew for everybody it is fed to.
+    fn feed_again(&mut self, track: TrackId) {
+        let mut feeds = Vec::new();
+        for session in self.sessions.values() {
+            for receiver in session
+                .receives
+                .values()
+                .filter(|known| known.track == Some(track))
+            {
+                let source = self.feed(track, &receiver.codecs);
+                feeds.push((session.worker, receiver.sender(), source));
+            }
+        }
+        for (worker, sender, source) in feeds {
+            self.command(worker, Command::Feed { sender, source });
+        }
+    }
+
+    fn carry_out_receives(&mut self, id: SessionId, planned: BTreeMap<String, Receiver>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let worker = session.worker;
+        let mut before = std::mem::take(&mut session.receives);
+        let mut after = BTreeMap::new();
+        for (mid, mut receiver) in planned {
+            // Its own tracks may have gone with the session that this one replaces.
+            receiver.track = receiver
+                .track
+                .filter(|track| self.tracks.contains_key(track));
+            let known = before.remove(&mid);
+            let told = known
+                .as_ref()
+                .is_some_and(|known| same_sender(&known.spec, &receiver.spec));
+            if !told {
+                let sender = Box::new(receiver.spec.clone());
+                self.command(
+                    worker,
+                    Command::AddSender {
+                        session: id,
+                        sender,
+                    },
+                );
+            }
+            let fed = match &known {
+                Some(known) => known.track == receiver.track && known.codecs == receiver.codecs,
+                None => receiver.track.is_none(),
+            };
+            if !fed {
+                let source = receiver
+                    .track
+                    .and_then(|track| self.feed(track, &receiver.codecs));
+                self.command(
+                    worker,
+                    Command::Feed {
+                        sender: receiver.sender(),
+                        source,
+                    },
+                );
+            }
+            after.insert(mid, receiver);
+        }
+        for gone in before.into_values() {
+            self.command(
+                worker,
+                Command::RemoveSender {
+                    sender: gone.sender(),
+                },
+            );
+        }
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.receives = after;
+        }
+    }
+
+    fn answer(&mut self, id: SessionId, sections: Vec<Decision>, offer: &Offer) -> String {
+        let session = self
+            .sessions
+            .get_mut(&id)
+            .expect("carry_out is called with its own session");
+        session.sdp_version += 1;
+        let accepted = |decision: &Decision| matches!(decision, Decision::Accept { .. });
+        if let Some(first) = sections.iter().position(accepted) {
+            session.bundle_mid = offer
+                .sections
+                .get(first)
+                .map(|section| section.mid.clone())
+                .unwrap_or_default();
+        }
+        let candidates = self
+            .config
+            .candidates
+            .get(session.worker)
+            .cloned()
+            .unwrap_or_default();
+        let answer = Answer {
+            session_id: session.sdp_session_id,
+            version: session.sdp_version,
+            ice: session.local.clone(),
+            fingerprint: self.config.fingerprint,
+            candidates,
+            sections,
+        };
+        answer.to_sdp(offer)
+    }
+}
+
+/// The person that a session publishes as.
+fn publisher(owner: &Owner) -> Option<&PersonId> {
+    match owner {
+        Owner::Page(person) | Owner::Encoder(person, _) => Some(person),
+        Owner::Viewer(..) => None,
+    }
+}
+
+/// Whether the engine need not be told again.
+fn same_track(one: &TrackSpec, other: &TrackSpec) -> bool {
+    one.track == other.track
+        && one.kind == other.kind
+        && one.mid == other.mid
+        && one.sources == other.sources
+        && one.formats == other.formats
+        && one.extensions == other.extensions
+        && one.nack == other.nack
+}
+
+/// Whether the engine need not be told again.
+fn same_sender(one: &SenderSpec, other: &SenderSpec) -> bool {
+    one.sender == other.sender
+        && one.kind == other.kind
+        && one.mid == other.mid
+        && one.ssrc == other.ssrc
+        && one.rtx == other.rtx
+        && one.extensions == other.extensions
+        && one.cname == other.cname
+}

@@ -1,0 +1,58 @@
+//! A room and the people in it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use dataplane::id::{SessionId, TrackId};
+use signaling::name::{PersonName, RoomName};
+use signaling::node::{PersonId, SourceKind};
+
+/// A room: it lives on one worker, and exists while somebody is in it.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Index of the worker that all its sessions live on.
+    pub(super) worker: usize,
+    /// People and encoders, in order of entry.
+    pub(super) people: Vec<PersonId>,
+    /// WHEP players' sessions.
+    pub(super) viewers: Vec<SessionId>,
+    /// Who speaks, as people were last told.
+    pub(super) speaking: BTreeSet<PersonId>,
+}
+
+impl Room {
+    /// Places taken: a person has one from entry on, with media or without.
+    pub(super) fn places(&self) -> usize {
+        self.people.len() + self.viewers.len()
+    }
+}
+
+/// Somebody in a room: at a page, or behind an encoder.
+#[derive(Debug)]
+pub(super) struct Person {
+    /// What they are called.
+    pub(super) name: PersonName,
+    /// Where they are.
+    pub(super) room: RoomName,
+    /// How they are connected to the room.
+    pub(super) presence: Presence,
+    /// Their media, once they offered.
+    pub(super) session: Option<SessionId>,
+    /// What they publish, in order of publishing.
+    pub(super) tracks: Vec<TrackId>,
+    /// Sources that they muted, which may come before the tracks do.
+    pub(super) muted: BTreeSet<SourceKind>,
+    /// Their canonical name (RFC 3550 section 6.5.1): random, so that it tells nobody anything.
+    pub(super) cname: String,
+}
+
+/// How somebody is connected to the room.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// By a WebSocket; this token proves, after it broke, that it is the same person.
+    Page { token: String },
+    /// The WebSocket broke; at `until` they are removed.
+    Suspended { token: String, until: Instant },
+    /// By a WHIP session, and as long as it lasts.
+    Encoder,
+}

@@ -1,0 +1,122 @@
+//! A media session: one client's ICE and DTLS association, and what its sections carry.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dataplane::command::{DtlsSpec, IceSpec, MediaKind, SenderSpec, TrackSpec};
+use dataplane::id::{SenderId, TrackId};
+use signaling::name::RoomName;
+use signaling::node::{PersonId, ResourceId, SourceKind, TrackMedia};
+use signaling::sdp::{Codec, IceCredentials};
+
+use super::effect::ClientKind;
+
+/// A media session.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// Its room.
+    pub(super) room: RoomName,
+    /// The worker it lives on.
+    pub(super) worker: usize,
+    /// Whose it is.
+    pub(super) owner: Owner,
+    /// Our ICE credentials.
+    pub(super) local: IceCredentials,
+    /// The client's ufrag: another one in an offer means an ICE restart (RFC 8839 section 4.4.1.1.1).
+    pub(super) remote_ufrag: String,
+    /// How DTLS is spoken: other fingerprints in an offer mean another client altogether.
+    pub(super) dtls: DtlsSpec,
+    /// `o=` session id of our answers.
+    pub(super) sdp_session_id: u64,
+    /// `o=` version of the last answer.
+    pub(super) sdp_version: u64,
+    /// The section that carries the bundle's transport (RFC 9143 section 7.3.1).
+    pub(super) bundle_mid: String,
+    /// What it publishes, by `a=mid`.
+    pub(super) publishes: BTreeMap<String, TrackId>,
+    /// What it receives, by `a=mid`.
+    pub(super) receives: BTreeMap<String, Receiver>,
+}
+
+impl Session {
+    /// What the engine must know of its credentials.
+    pub(super) fn ice_spec(&self) -> IceSpec {
+        IceSpec {
+            local_ufrag: self.local.ufrag.clone(),
+            local_pwd: self.local.pwd.clone(),
+            remote_ufrag: self.remote_ufrag.clone(),
+        }
+    }
+
+    /// SSRCs that its outgoing streams use.
+    pub(super) fn ssrcs(&self) -> BTreeSet<u32> {
+        let specs = self.receives.values().map(|receiver| &receiver.spec);
+        specs
+            .flat_map(|spec| [Some(spec.ssrc.0), spec.rtx.map(|rtx| rtx.0)])
+            .flatten()
+            .collect()
+    }
+}
+
+/// Whose session it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Somebody at the page.
+    Page(PersonId),
+    /// A WHIP encoder: the person that it appears as, and its resource.
+    Encoder(PersonId, ResourceId),
+    /// A WHEP player: its resource, and whom it watches.
+    Viewer(ResourceId, Option<PersonId>),
+}
+
+impl Owner {
+    /// What kind of client this is.
+    pub(super) fn client(&self) -> ClientKind {
+        match self {
+            Owner::Page(_) => ClientKind::Page,
+            Owner::Encoder(..) => ClientKind::Encoder,
+            Owner::Viewer(..) => ClientKind::Viewer,
+        }
+    }
+}
+
+/// A section on which we send.
+#[derive(Clone, Debug)]
+pub(super) struct Receiver {
+    /// What the engine knows of it.
+    pub(super) spec: SenderSpec,
+    /// The codecs that were answered.
+    pub(super) codecs: Vec<Codec>,
+    /// The track that feeds it now.
+    pub(super) track: Option<TrackId>,
+}
+
+impl Receiver {
+    /// Its sender in the engine.
+    pub(super) fn sender(&self) -> SenderId {
+        self.spec.sender
+    }
+
+    /// Audio or video.
+    pub(super) fn kind(&self) -> MediaKind {
+        self.spec.kind
+    }
+}
+
+/// A published track.
+#[derive(Clone, Debug)]
+pub(super) struct PublishedTrack {
+    /// Who publishes it.
+    pub(super) owner: PersonId,
+    /// What it shows.
+    pub(super) source: SourceKind,
+    /// Whether its owner muted it.
+    pub(super) muted: bool,
+    /// Whether its owner speaks on it now.
+    pub(super) speaking: bool,
+    /// What the engine knows of it.
+    pub(super) spec: TrackSpec,
+    /// The codecs that were answered, index for index with the formats.
+    pub(super) codecs: Vec<Codec>,
+    /// What it carries, as the engine last reported.
+    pub(super) media: TrackMedia,
+}

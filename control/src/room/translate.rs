@@ -1,0 +1,207 @@
+//! From SDP's terms to the engine's.
+
+use dataplane::command::{
+    DtlsRole, DtlsSpec, ExtensionIds, Feed, Fingerprint, Format, MediaKind, PayloadKind,
+    SenderFormat, Source,
+};
+use dataplane::id::{FormatIndex, PayloadType, Ssrc, TrackId};
+use signaling::node::{SourceKind, TrackKind};
+use signaling::sdp::{self, Codec, Extension, Offer, Section, SectionKind, Setup, uri};
+
+/// The kind of media in a section, if it is media.
+pub(super) fn media_kind(kind: SectionKind) -> Option<MediaKind> {
+    match kind {
+        SectionKind::Audio => Some(MediaKind::Audio),
+        SectionKind::Video => Some(MediaKind::Video),
+        SectionKind::Data | SectionKind::Other => None,
+    }
+}
+
+/// The kind as people in the room are told.
+pub(super) fn track_kind(kind: MediaKind) -> TrackKind {
+    match kind {
+        MediaKind::Audio => TrackKind::Audio,
+        MediaKind::Video => TrackKind::Video,
+    }
+}
+
+/// What a stream is taken for when its sender does not say.
+pub(super) fn default_source(kind: MediaKind) -> SourceKind {
+    match kind {
+        MediaKind::Audio => SourceKind::Microphone,
+        MediaKind::Video => SourceKind::Camera,
+    }
+}
+
+/// How DTLS is spoken with the client of this offer (RFC 5763 section 5).
+pub(super) fn dtls_spec(offer: &Offer) -> DtlsSpec {
+    let role = match offer.setup {
+        Setup::ActPass | Setup::Active => DtlsRole::Server,
+        Setup::Passive => DtlsRole::Client,
+    };
+    let fingerprints = offer
+        .fingerprints
+        .iter()
+        .map(|fingerprint| match fingerprint {
+            sdp::Fingerprint::Sha256(digest) => Fingerprint::Sha256(*digest),
+            sdp::Fingerprint::Sha384(digest) => Fingerprint::Sha384(*digest),
+            sdp::Fingerprint::Sha512(digest) => Fingerprint::Sha512(*digest),
+        });
+    DtlsSpec {
+        role,
+        fingerprints: fingerprints.collect(),
+    }
+}
+
+/// The codecs to answer a section with: those that we forward, as many as the engine takes.
+pub(super) fn answered_codecs(section: &Section) -> Vec<Codec> {
+    let codecs = section.answerable_codecs(&[]);
+    let known: Vec<u8> = codecs.iter().map(|codec| codec.payload_type).collect();
+    // RED around a format that is not answered could not be unwrapped for anybody.
+    let usable = |codec: &Codec| {
+        !is_red(codec) || red_inner(codec).is_some_and(|inner| known.contains(&inner))
+    };
+    codecs
+        .into_iter()
+        .filter(usable)
+        .take(dataplane::limits::FORMATS_MAX)
+        .collect()
+}
+
+/// The section's extensions to answer with: send times only where we send, because receivers'
+/// bandwidth estimates need them, and we have no use for a publisher's.
+pub(super) fn answered_extensions(section: &Section, send: bool) -> Vec<Extension> {
+    let mut extensions = section.known_extensions();
+    extensions.retain(|extension| send || extension.uri != uri::ABS_SEND_TIME);
+    extensions
+}
+
+/// The engine's view of extensions that were answered.
+pub(super) fn extension_ids(extensions: &[Extension]) -> ExtensionIds {
+    let id = |uri: &str| {
+        extensions
+            .iter()
+            .find(|known| known.uri == uri)
+            .map(|known| known.id)
+    };
+    ExtensionIds {
+        mid: id(uri::MID),
+        rid: id(uri::RID),
+        repaired_rid: id(uri::REPAIRED_RID),
+        audio_level: id(uri::AUDIO_LEVEL),
+        abs_send_time: id(uri::ABS_SEND_TIME),
+        transport_cc: id(uri::TRANSPORT_CC),
+        abs_capture_time: id(uri::ABS_CAPTURE_TIME),
+        video_orientation: id(uri::VIDEO_ORIENTATION),
+        playout_delay: id(uri::PLAYOUT_DELAY),
+        dependency_descriptor: id(uri::DEPENDENCY_DESCRIPTOR),
+    }
+}
+
+/// The engine's view of the codecs that a publisher may use, index for index.
+pub(super) fn formats(codecs: &[Codec]) -> Vec<Format> {
+    let format = |codec: &Codec| Format {
+        payload_type: PayloadType(codec.payload_type),
+        clock_rate: codec.clock_rate,
+        rtx: codec.rtx.map(PayloadType),
+        payload: payload_kind(codec, codecs),
+    };
+    codecs.iter().map(format).collect()
+}
+
+/// The SSRCs that a section signals.
+pub(super) fn sources(section: &Section) -> Vec<Source> {
+    let source = |(ssrc, rtx): &(u32, Option<u32>)| Source {
+        ssrc: Ssrc(*ssrc),
+        rtx: rtx.map(Ssrc),
+    };
+    section.sources.iter().map(source).collect()
+}
+
+/// Whether lost packets of these are asked for by generic NACK.
+pub(super) fn nack(codecs: &[Codec]) -> bool {
+    codecs
+        .iter()
+        .any(|codec| codec.feedback.iter().any(|line| line == "nack"))
+}
+
+/// A feed of `track`, whose formats are `published`, to a receiver that answered `received`.
+pub(super) fn feed(track: TrackId, published: &[Codec], received: &[Codec]) -> Feed {
+    let numbered = |codec: &Codec| {
+        let same = received.iter().find(|own| own.same_format(codec))?;
+        Some(SenderFormat {
+            payload_type: PayloadType(same.payload_type),
+            rtx: same.rtx.map(PayloadType),
+        })
+    };
+    Feed {
+        track,
+        payload_types: published.iter().map(numbered).collect(),
+    }
+}
+
+fn payload_kind(codec: &Codec, all: &[Codec]) -> PayloadKind {
+    let inner = if is_red(codec) {
+        red_inner(codec)
+    } else {
+        None
+    };
+    let index = inner.and_then(|inner| all.iter().position(|other| other.payload_type == inner));
+    match index {
+        Some(index) => PayloadKind::Red(FormatIndex(index as u8)),
+        None => PayloadKind::Opaque,
+    }
+}
+
+fn is_red(codec: &Codec) -> bool {
+    codec.name.eq_ignore_ascii_case("red")
+}
+
+/// The payload type around which redundancy is put: `a=fmtp:63 111/111` (RFC 2198 section 5).
+fn red_inner(codec: &Codec) -> Option<u8> {
+    codec.fmtp.split('/').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codec(payload_type: u8, name: &str, fmtp: &str) -> Codec {
+        Codec {
+            payload_type,
+            name: name.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            fmtp: fmtp.to_owned(),
+            rtx: None,
+            feedback: vec![],
+        }
+    }
+
+    #[test]
+    fn red_points_to_the_index_of_its_inner_format() {
+        let formats = formats(&[
+            codec(9, "G722", ""),
+            codec(111, "opus", "minptime=10"),
+            codec(63, "red", "111/111"),
+        ]);
+        let kinds: Vec<PayloadKind> = formats.iter().map(|format| format.payload).collect();
+        let red = PayloadKind::Red(FormatIndex(1));
+        assert_eq!(kinds, [PayloadKind::Opaque, PayloadKind::Opaque, red]);
+    }
+
+    #[test]
+    fn a_feed_uses_the_receivers_numbers_and_leaves_out_what_it_does_not_take() {
+        let published = [codec(111, "opus", ""), codec(63, "red", "111/111")];
+        let received = [Codec {
+            rtx: Some(97),
+            ..codec(96, "opus", "")
+        }];
+        let feed = feed(TrackId(7), &published, &received);
+        let numbered = SenderFormat {
+            payload_type: PayloadType(96),
+            rtx: Some(PayloadType(97)),
+        };
+        assert_eq!(feed.payload_types, [Some(numbered), None]);
+    }
+}

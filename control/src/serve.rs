@@ -1,0 +1,232 @@
+//! A node from start to orderly end.
+
+use std::io::{self, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use dataplane::driver::{Dataplane, DataplaneConfig, StartError};
+use signaling::doors::{self, DoorOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::addresses::{self, Reach};
+use crate::banner::Banner;
+use crate::config::{Config, TlsFiles};
+use crate::node::Millrace;
+use crate::room::RoomLimits;
+
+/// How long clients have to take in that the node ends: their WebSocket's close frame and the
+/// DTLS `close_notify` are on their way.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// How long HTTP requests have to finish after that.
+const HTTP_END: Duration = Duration::from_millis(200);
+
+/// How long the workers have to end before the program ends without them.
+const WORKERS_END: Duration = Duration::from_millis(500);
+
+/// Threads for DTLS handshakes: one does about 1,700 a second, and a machine of one core has no more.
+const DTLS_THREADS: usize = 2;
+
+/// What a second signal ends with: the shell's number for an interrupted program.
+const INTERRUPTED: i32 = 130;
+
+/// Why the node did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address of HTTP cannot be used.
+    #[error("cannot listen for HTTP on {address}: {}", http_sentence(.source))]
+    Http {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The workers did not start.
+    #[error(transparent)]
+    Dataplane(#[from] StartError),
+    /// The certificate or its key cannot be used.
+    #[error("cannot use the certificate {cert} with the key {key}: {source}")]
+    Tls {
+        /// The file of the certificate.
+        cert: String,
+        /// The file of the key.
+        key: String,
+        /// What was wrong.
+        source: io::Error,
+    },
+    /// Anything else that the system refused.
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+fn http_sentence(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program uses it; stop that, or choose another with --http".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "no permission; choose a port above 1023 with --http, or grant CAP_NET_BIND_SERVICE"
+                .to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "that is no address of this machine; 0.0.0.0 and [::] mean all of them".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Serves until a signal says to end.
+///
+/// # Errors
+/// A sentence that says what is missing.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    let mut ends = Ends::listen()?;
+    let listener = listen(config.http)?;
+    let http = listener.local_addr()?;
+    let tls = match &config.tls {
+        Some(files) => Some(load_tls(files).await?),
+        None => None,
+    };
+    let (dataplane, events) = Dataplane::start(dataplane_config(&config))?;
+    let reach = Reach {
+        configured: &config.public_ip,
+        interfaces: &addresses::interfaces(),
+        media: config.media,
+        http,
+    };
+    let addresses = reach.addresses();
+    let workers = dataplane.workers();
+    let banner = Banner {
+        http,
+        https: tls.is_some(),
+        workers,
+        addresses: &addresses,
+    };
+    // Nobody may read it: a closed pipe is no reason not to serve.
+    let _ = writeln!(io::stdout(), "{}", banner.render());
+
+    let candidates = workers
+        .iter()
+        .map(|worker| addresses::candidates(&addresses, worker.port))
+        .collect();
+    let node = Arc::new(Millrace::new(dataplane, candidates, room_limits(&config)));
+    let handle = Handle::new();
+    let mut doors = tokio::spawn(open_doors(listener, tls, &node, &config, handle.clone())?);
+    let mut pump = tokio::spawn(Arc::clone(&node).run(events));
+    tokio::select! {
+        () = ends.next() => {}
+        ended = &mut doors => ended.map_err(io::Error::other)??,
+        _ = &mut pump => return Err(io::Error::other("all media workers ended").into()),
+    }
+    tokio::select! {
+        () = end(node, handle) => Ok(()),
+        () = ends.next() => std::process::exit(INTERRUPTED),
+    }
+}
+
+/// The orderly end: nobody comes in, everybody is told, then everything closes.
+async fn end(node: Arc<Millrace>, handle: Handle<SocketAddr>) {
+    tracing::info!("shutting down");
+    node.close();
+    tokio::time::sleep(GOODBYE).await;
+    handle.graceful_shutdown(Some(HTTP_END));
+    let stopped = tokio::task::spawn_blocking(move || node.stop());
+    if tokio::time::timeout(WORKERS_END, stopped).await.is_err() {
+        tracing::warn!("the media workers did not end in time");
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let listener =
+        TcpListener::bind(address).map_err(|source| ServeError::Http { address, source })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+async fn load_tls(files: &TlsFiles) -> Result<RustlsConfig, ServeError> {
+    let loaded = RustlsConfig::from_pem_file(&files.cert, &files.key).await;
+    let loaded = loaded.map_err(|source| ServeError::Tls {
+        cert: files.cert.display().to_string(),
+        key: files.key.display().to_string(),
+        source,
+    })?;
+    let mut tls = (*loaded.get_inner()).clone();
+    // The doors speak HTTP/1.1 only, as the page's WebSocket does.
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(RustlsConfig::from_config(Arc::new(tls)))
+}
+
+/// The doors, ready to be driven.
+fn open_doors(
+    listener: TcpListener,
+    tls: Option<RustlsConfig>,
+    node: &Arc<Millrace>,
+    config: &Config,
+    handle: Handle<SocketAddr>,
+) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, ServeError> {
+    let options = DoorOptions {
+        ice_servers: config.ice_servers.clone(),
+        ..DoorOptions::default()
+    };
+    let router = doors::router(Arc::clone(node), options);
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let plain = axum_server::from_tcp(listener)?.handle(handle).http1_only();
+    Ok(async move {
+        match tls {
+            Some(tls) => {
+                plain
+                    .acceptor(axum_server::tls_rustls::RustlsAcceptor::new(tls))
+                    .serve(service)
+                    .await
+            }
+            None => plain.serve(service).await,
+        }
+    })
+}
+
+fn dataplane_config(config: &Config) -> DataplaneConfig {
+    DataplaneConfig {
+        media: config.media,
+        workers: config.workers,
+        driver: config.driver,
+        sessions_max: config.max_sessions.min(dataplane::limits::SESSIONS_MAX),
+        publisher_bitrate_bps_max: config.publisher_bitrate.0,
+        dtls_threads: DTLS_THREADS,
+        pin: true,
+    }
+}
+
+fn room_limits(config: &Config) -> RoomLimits {
+    RoomLimits {
+        rooms: config.max_rooms,
+        sessions: config.max_sessions,
+        sessions_per_room: config.max_sessions_per_room,
+        tracks_per_session: config.max_tracks_per_session,
+        egress_bps: config.egress_bps.map(|rate| rate.0),
+    }
+}
+
+/// The signals that ask the program to end.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ends {
+    fn listen() -> io::Result<Ends> {
+        Ok(Ends {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
