@@ -19,10 +19,10 @@ export const TILE_WIDTH_MIN = 104;
  * @param {number} width
  * @param {number} height
  * @param {number} gap
+ * @param {number} [aspectMin]
  * @returns {{columns: number, rows: number, tileWidth: number, tileHeight: number}}
  */
-export function bestGrid(count, width, height, gap) {
-  const aspectMin = width >= height ? ASPECT_MIN : ASPECT_MIN_UPRIGHT;
+export function bestGrid(count, width, height, gap, aspectMin = width >= height ? ASPECT_MIN : ASPECT_MIN_UPRIGHT) {
   let best = { columns: 1, rows: Math.max(count, 1), tileWidth: 0, tileHeight: 0 };
   for (let columns = 1; columns <= count; columns += 1) {
     const rows = Math.ceil(count / columns);
@@ -46,11 +46,11 @@ export function bestGrid(count, width, height, gap) {
  * @param {number} count
  * @param {Rect} area
  * @param {number} gap
- * @param {number} [widthMin]
+ * @param {{widthMin?: number, aspectMin?: number}} [limits]
  * @returns {Rect[]}
  */
-export function gridRects(count, area, gap, widthMin = TILE_WIDTH_MIN) {
-  let { columns, rows, tileWidth, tileHeight } = bestGrid(count, area.width, area.height, gap);
+export function gridRects(count, area, gap, { widthMin = TILE_WIDTH_MIN, aspectMin } = {}) {
+  let { columns, rows, tileWidth, tileHeight } = bestGrid(count, area.width, area.height, gap, aspectMin);
   if (tileWidth < widthMin) {
     columns = Math.max(1, Math.floor((area.width + gap) / (widthMin + gap)));
     rows = Math.ceil(count / columns);
@@ -89,7 +89,7 @@ export function arrange({ width, height, screens, cameras, gap }) {
     return { screens: stageRects(screens, all, gap), cameras: [] };
   }
   const { stage, strip } = width > height ? splitSideways(all, cameras, gap) : splitDownwards(all, cameras, gap);
-  return { screens: stageRects(screens, stage, gap), cameras: gridRects(cameras, strip, gap, 0) };
+  return { screens: stageRects(screens, stage, gap), cameras: gridRects(cameras, strip, gap, { widthMin: 0, aspectMin: ASPECT_MIN }) };
 }
 
 function splitSideways(all, cameras, gap) {
