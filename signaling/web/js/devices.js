@@ -119,7 +119,7 @@ export async function listDevices() {
 /**
  * Why a device could not be opened, in a sentence that says what to do.
  * @param {"camera"|"microphone"|"screen"} source
- * @param {{name: string, message?: string}} error
+ * @param {{name: string}} error
  * @returns {string} empty when the person simply changed their mind
  */
 export function explain(source, error) {
@@ -128,7 +128,6 @@ export function explain(source, error) {
       return source === 'screen'
         ? '' : `The browser may not use your ${source}. Allow it in the address bar, or join without.`;
     case 'NotFoundError':
-    case 'DevicesNotFoundError':
       return `No ${source} was found. You can join without one.`;
     case 'NotReadableError':
     case 'AbortError':
@@ -137,5 +136,26 @@ export function explain(source, error) {
       return `Browsers give out the ${source} only on https:// pages and on localhost. You can join to watch.`;
     default:
       return `Your ${source} could not be opened (${error.name}). You can join without it.`;
+  }
+}
+
+/**
+ * The same for camera and microphone together: one sentence when both have the same trouble.
+ * @param {{camera: {name: string}|null, microphone: {name: string}|null}} errors
+ * @returns {string} empty when nothing is wrong
+ */
+export function explainAll({ camera, microphone }) {
+  if (!camera || !microphone || camera.name !== microphone.name) {
+    return [camera && explain('camera', camera), microphone && explain('microphone', microphone)].filter(Boolean).join(' ');
+  }
+  switch (camera.name) {
+    case 'NotAllowedError':
+      return 'The browser may not use your camera and microphone. Allow it in the address bar, or join to watch.';
+    case 'NotFoundError':
+      return 'No camera and no microphone were found. You can join to watch.';
+    case 'SecurityError':
+      return 'Browsers give out camera and microphone only on https:// pages and on localhost. You can join to watch.';
+    default:
+      return 'Your camera and microphone do not answer; another program may be using them. You can join to watch.';
   }
 }

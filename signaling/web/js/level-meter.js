@@ -27,6 +27,10 @@ export class LevelMeter {
   /** @param {(level: number) => void} show 0 to 1, some 15 times a second */
   constructor(show) {
     this.#show = show;
+    // Browsers keep sound asleep until the person did something.
+    for (const sign of ['pointerdown', 'keydown']) {
+      document.addEventListener(sign, () => this.#wake());
+    }
   }
 
   /**
@@ -58,8 +62,7 @@ export class LevelMeter {
     }, 66);
   }
 
-  /** Browsers keep sound asleep until the person did something: call this when they did. */
-  wake() {
+  #wake() {
     if (this.#context?.state === 'suspended') {
       this.#context.resume().catch(() => {});
     }

@@ -1,5 +1,6 @@
 /** The lobby: who are you, which room, and how do you look. */
 
+import { explainAll } from './devices.js';
 import { setIcon } from './icon.js';
 import { LevelMeter } from './level-meter.js';
 import { cleanRoomName, friendlyRoomName } from './room-name.js';
@@ -26,8 +27,6 @@ export class Lobby {
     this.#name.value = address.name || recall('name');
     const bar = document.getElementById('lobby-level').firstElementChild;
     this.#meter = new LevelMeter((level) => bar.style.setProperty('--level', level.toFixed(3)));
-    document.addEventListener('pointerdown', () => this.#meter.wake());
-    document.addEventListener('keydown', () => this.#meter.wake());
     this.#room.addEventListener('change', () => {
       this.#room.value = cleanRoomName(this.#room.value);
     });
@@ -44,15 +43,14 @@ export class Lobby {
 
   /** Shows the person's own sources as they are now. */
   show() {
-    const { camera, trouble } = this.#own;
+    const { camera, errors } = this.#own;
     if ((this.#video.srcObject?.getTracks()[0] ?? null) !== camera) {
       this.#video.srcObject = camera ? new MediaStream([camera]) : null;
     }
     this.#video.hidden = camera === null;
-    const opening = this.#own.wants.camera && !trouble.camera;
+    const opening = this.#own.wants.camera && !errors.camera;
     document.getElementById('preview-note').textContent = camera ? '' : opening ? 'Opening your camera…' : 'Your camera is off';
-    const wrong = new Set([trouble.camera, trouble.microphone].filter(Boolean));
-    document.getElementById('device-note').textContent = [...wrong].join(' ');
+    document.getElementById('device-note').textContent = explainAll(errors);
     showToggle('lobby-mute', this.#own.isHeard, 'mic', 'Microphone');
     showToggle('lobby-camera', camera !== null, 'camera', 'Camera');
     this.#meter.watch(document.body.dataset.state === 'lobby' ? this.#own.microphone : null);

@@ -32,6 +32,7 @@ import { recall, remember } from './remembered.js';
 import { readAddress, roomLink } from './room-name.js';
 import { StatsReader } from './stats.js';
 import { Tiles } from './tiles.js';
+import { keepAwake } from './wake-lock.js';
 
 const byId = (id) => document.getElementById(id);
 const address = readAddress(location);
@@ -88,6 +89,7 @@ function begin() {
 
 function setState(state) {
   document.body.dataset.state = state;
+  keepAwake(state === 'in-meeting');
   lobby.setBusy(state === 'joining');
   showOwn();
 }

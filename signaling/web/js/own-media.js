@@ -20,8 +20,8 @@ export class OwnMedia extends EventTarget {
   screenAudio = null;
   /** Whether the person wants to be seen, and heard. */
   wants = { camera: true, microphone: true };
-  /** Why a source is missing, a sentence; empty when nothing is wrong. */
-  trouble = { camera: '', microphone: '' };
+  /** Why a source that is wanted is missing. */
+  errors = { camera: null, microphone: null };
   #chosen = { camera: '', microphone: '' };
   #opening = { camera: 0, microphone: 0 };
 
@@ -72,6 +72,7 @@ export class OwnMedia extends EventTarget {
       return;
     }
     this.#opening.camera += 1;
+    this.errors.camera = null;
     this.#put('camera', null);
   }
 
@@ -127,20 +128,20 @@ export class OwnMedia extends EventTarget {
   async #open(source, both = null) {
     const turn = ++this.#opening[source];
     let track = null;
-    let text = '';
+    let failure = null;
     try {
       track = (await both)?.[source] ?? await openDevice(source, this.#chosen[source]);
     } catch (error) {
-      text = explain(source, error);
+      failure = error;
     }
     if (turn !== this.#opening[source]) {
       track?.stop();
       return;
     }
-    this.trouble[source] = text;
-    if (text) {
+    this.errors[source] = failure;
+    if (failure) {
       this.#put(source, null);
-      this.#emit('trouble', { source, text });
+      this.#emit('trouble', { source, text: explain(source, failure) });
       return;
     }
     if (source === 'microphone') {

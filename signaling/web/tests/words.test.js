@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { splitLinks } from '../js/chat.js';
-import { cameraBudget, explain } from '../js/devices.js';
+import { cameraBudget, explain, explainAll } from '../js/devices.js';
 import { loudness } from '../js/level-meter.js';
 
 test('links in a message, without the full stop after them', () => {
@@ -16,6 +16,14 @@ test('every device trouble has a sentence; a cancelled screen choice has none', 
     assert.match(explain('camera', { name }), /camera.*\.$/u);
   }
   assert.equal(explain('screen', { name: 'NotAllowedError' }), '');
+});
+
+test('the same trouble with both devices is said once', () => {
+  const missing = { name: 'NotFoundError' };
+  assert.equal(explainAll({ camera: null, microphone: null }), '');
+  assert.match(explainAll({ camera: missing, microphone: missing }), /^No camera and no microphone/u);
+  assert.equal(explainAll({ camera: missing, microphone: null }), explain('camera', missing));
+  assert.match(explainAll({ camera: missing, microphone: { name: 'NotAllowedError' } }), /camera.*microphone/u);
 });
 
 test('the more people, the less each camera sends', () => {
