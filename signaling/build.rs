@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// What a page is made of; notes and tests beside it stay out of the binary.
-const EXTENSIONS: [&str; 9] = [
+const EXTENSIONS: [&str; 8] = [
     "css",
     "html",
     "ico",
     "js",
-    "json",
     "png",
     "svg",
     "webmanifest",

@@ -18,7 +18,8 @@ pub trait Node: Send + Sync + 'static {
     /// A full room or node, a node that is shutting down.
     fn enter(&self, request: Enter) -> impl Future<Output = Result<Entered, Refusal>> + Send;
 
-    /// A person who lost its WebSocket comes back within the grace time.
+    /// A person who lost its WebSocket comes back within the grace time. The channel of the old
+    /// connection closes, if it is still there: that is how its door knows not to suspend them.
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`] when the token is unknown or too old.

@@ -8,9 +8,11 @@ use signaling::doors::DoorOptions;
 
 use crate::{Caller, request};
 
-/// A page in a folder of its own, so that the tests do not depend on the real one.
-fn with_folder() -> Caller {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("doors_page");
+/// A page in a folder of the test's own: tests run side by side.
+fn with_folder(test: &str) -> Caller {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .join("doors_page")
+        .join(test);
     fs::create_dir_all(root.join("js")).unwrap();
     fs::write(root.join("index.html"), "<!doctype html>").unwrap();
     fs::write(root.join("js/main.js"), "export {}").unwrap();
@@ -23,7 +25,7 @@ fn with_folder() -> Caller {
 
 #[tokio::test]
 async fn the_page_and_a_rooms_link_are_the_same_file() {
-    let caller = with_folder();
+    let caller = with_folder("same");
     for path in ["/", "/r/tea", "/index.html"] {
         let answer = caller.get(path).await;
         assert_eq!(
@@ -51,7 +53,7 @@ async fn the_page_and_a_rooms_link_are_the_same_file() {
 
 #[tokio::test]
 async fn scripts_are_served_and_known_ones_are_not_sent_again() {
-    let caller = with_folder();
+    let caller = with_folder("known");
     let first = caller.get("/js/main.js").await;
     assert_eq!(
         first.header("content-type"),
@@ -67,7 +69,7 @@ async fn scripts_are_served_and_known_ones_are_not_sent_again() {
 
 #[tokio::test]
 async fn nothing_outside_of_the_folder_is_served() {
-    let caller = with_folder();
+    let caller = with_folder("outside");
     for path in [
         "/.secret",
         "/../Cargo.toml",
@@ -79,4 +81,29 @@ async fn nothing_outside_of_the_folder_is_served() {
         assert_eq!(caller.get(path).await.status, 404, "{path}");
     }
     assert_eq!(caller.ask(Method::POST, "/index.html").await.status, 404);
+}
+
+#[tokio::test]
+async fn the_binary_holds_the_page_and_all_that_it_refers_to() {
+    let caller = Caller::new();
+    let page = caller.get("/").await;
+    assert_eq!(page.status, 200);
+    let quoted = page.text.split(['"', '#']);
+    let mut files = 0;
+    for file in quoted.filter(|part| part.starts_with('/') && part.contains('.')) {
+        let answer = caller.get(file).await;
+        assert_eq!(answer.status, 200, "{file}");
+        assert_ne!(
+            answer.header("content-type"),
+            "application/octet-stream",
+            "{file}"
+        );
+        files += 1;
+    }
+    assert!(files > 0, "the page has a script at least");
+    assert_eq!(
+        caller.get("/tests/").await.status,
+        404,
+        "the page's tests stay outside"
+    );
 }

@@ -386,6 +386,27 @@ async fn a_client_that_says_too_much_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_is_dropped() {
+    let served = Served::new().await;
+    let client = served.joined().await;
+    let node = Arc::clone(&served.node);
+    let teller = tokio::spawn(async move {
+        let reason = "x".repeat(64 * 1024);
+        loop {
+            node.tell(RoomEvent::MediaLost {
+                reason: reason.clone(),
+            })
+            .await;
+        }
+    });
+    // Once the network's buffers are full nothing moves any more but the clock.
+    tokio::time::pause();
+    served.node.called("suspend p1").await;
+    assert!(teller.await.is_err(), "nobody takes what is told");
+    drop(client);
+}
+
+#[tokio::test]
 async fn full_rooms_and_ending_nodes_say_so() {
     let served = Served::new().await;
     let cases = [
