@@ -78,8 +78,12 @@ counters! {
     drop_nack_budget,
     /// Dropped: the handshake threads' queue was full.
     drop_dtls_queue_full,
+    /// Dropped: the queue of datagrams besides media was full.
+    drop_control_queue_full,
     /// Ignored: a command for something that is gone.
     command_stale,
+    /// Ignored: a command that would pass a limit, or whose keys or formats cannot be used.
+    command_refused,
     /// Dropped by the driver: the socket did not take it.
     drop_socket_full,
     /// Dropped by the driver: the kernel refused it (no route, not permitted, too large).

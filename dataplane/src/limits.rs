@@ -39,6 +39,44 @@ pub const VIDEO_LOG_PACKETS: usize = 512;
 /// Packets kept of an audio track: 1.28 s of 20 ms frames.
 pub const AUDIO_LOG_PACKETS: usize = 64;
 
+/// Bytes of a video track's log: every packet of it may have full size.
+pub const VIDEO_LOG_BYTES: usize = VIDEO_LOG_PACKETS * DATAGRAM_BYTES_MAX;
+
+/// Bytes of an audio track's log: 512 for a packet is more than Opus with redundancy takes.
+pub const AUDIO_LOG_BYTES: usize = AUDIO_LOG_PACKETS * 512;
+
+/// Bytes of header extensions kept with a packet: a dependency descriptor with its structure is the
+/// longest, and RFC 8285 gives one extension at most 255.
+pub const EXTENSIONS_BYTES_MAX: usize = 288;
+
+/// RTP padding that a packet gets to join a burst, in bytes: packets of a frame differ by 1 or 2,
+/// and a send saved is worth far more than 16 bytes.
+pub const BURST_PADDING_MAX: usize = 16;
+
+/// Packets of one source that are asked for again at once: more missing than that and a key frame is cheaper.
+pub const NACKS_PENDING_MAX: usize = 256;
+
+/// Packets that wait to be sent again to one subscriber.
+pub const RESENDS_PENDING_MAX: usize = 256;
+
+/// Bytes per second that a subscriber may have sent again whatever it was sent before: 128 kbit/s.
+pub const RESEND_BYTES_FLOOR_PER_SECOND: u64 = 16_000;
+
+/// Most bytes of budget for sending again that a subscriber saves up: a lost burst.
+pub const RESEND_BYTES_SAVED_MAX: u64 = 128_000;
+
+/// Longest canonical name that our reports carry, in bytes: its length field has 8 bits (RFC 3550 section 6.5).
+pub const CNAME_BYTES_MAX: usize = 255;
+
+/// Datagrams that wait to be sent besides media: answers to checks, DTLS, RTCP of one turn.
+pub const CONTROL_QUEUE_LEN: usize = 4_096;
+
+/// Sessions that ended whose goodbye (DTLS `close_notify`) may still come from the handshake threads.
+pub const CLOSING_MAX: usize = 1_024;
+
+/// How long that is waited for.
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A peer without a valid check for this long is gone (RFC 7675 section 5.1).
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 

@@ -121,7 +121,10 @@ mod tests {
     fn mapped_addresses_are_the_same_peer() {
         let v4: SocketAddr = "192.0.2.7:5000".parse().unwrap();
         let on_the_socket = mapped(v4, true);
-        assert_eq!(on_the_socket, "[::ffff:192.0.2.7]:5000".parse::<SocketAddr>().unwrap());
+        assert_eq!(
+            on_the_socket,
+            "[::ffff:192.0.2.7]:5000".parse::<SocketAddr>().unwrap()
+        );
         assert_eq!(unmapped(on_the_socket), v4);
         assert_eq!(mapped(v4, false), v4);
         let v6: SocketAddr = "[2001:db8::7]:5000".parse().unwrap();

@@ -1,10 +1,58 @@
 //! The forwarding engine: a state machine without IO.
+//!
+//! A packet's way through it: [`ingest`] finds its track and decrypts it into the track's [`log`];
+//! the track's subscribers become ready; [`egress`] reads the log for each of them, one after the
+//! other, and seals a [`burst`] straight into the caller's slot. There are no queues of packets:
+//! a subscriber is a cursor into the logs of its tracks.
 
+mod burst;
+mod clock;
+mod commands;
+mod connectivity;
+mod egress;
+mod extensions;
+mod feedback;
+mod ice;
+mod ingest;
+mod keyframe;
+mod log;
+mod nack;
+mod numbering;
+mod outbox;
+mod random;
+mod reports;
+mod resend;
+mod sender;
+mod session;
+mod slab;
+mod source;
+mod speaking;
+mod statistics;
+mod timers;
+mod track;
+
+use std::collections::{HashMap, VecDeque};
 use std::time::{Instant, SystemTime};
 
+use ahash::RandomState;
+
 use crate::command::Command;
+use crate::counters::Counters;
 use crate::event::{DtlsInput, Event};
+use crate::id::{SenderId, SessionId, TrackId};
+use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::transmit::{Path, Transmit};
+use crate::wire::{Protocol, classify};
+use clock::Clock;
+use egress::Plan;
+use extensions::ExtensionList;
+use outbox::Outbox;
+use random::Random;
+use sender::{Sender, SenderKey};
+use session::{Session, SessionKey};
+use slab::Slab;
+use timers::Timers;
+use track::{Track, TrackKey};
 
 /// What an engine is told at birth.
 #[derive(Clone, Debug)]
@@ -25,52 +73,144 @@ pub struct EngineConfig {
 /// Call order: any `handle_*` with the current time, then drain `poll_transmit`, `poll_dtls` and
 /// `poll_event` until each returns `None`, then wait until `poll_timeout` or the next input.
 #[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    config: EngineConfig,
+    clock: Clock,
+    random: Random,
+    counters: Counters,
+    sessions: Slab<Session>,
+    tracks: Slab<Track>,
+    senders: Slab<Sender>,
+    names: Names,
+    /// Whose a validated path is.
+    paths: HashMap<Path, SessionKey, RandomState>,
+    /// Whose our ufrags are.
+    ufrags: HashMap<Box<[u8]>, SessionKey, RandomState>,
+    /// Tracks that got packets since the subscribers were told.
+    dirty: Vec<TrackKey>,
+    /// Sessions with media to send.
+    ready: VecDeque<SessionKey>,
+    outbox: Outbox,
+    dtls: VecDeque<DtlsInput>,
+    events: VecDeque<Event>,
+    /// Where the last goodbye of an ended session goes.
+    closing: VecDeque<(SessionId, Path, Instant)>,
+    timers: Timers,
+    plan: Plan,
+    extension_list: ExtensionList,
+    rtcp_plain: Box<[u8]>,
+}
+
+/// What control's ids mean here.
+#[derive(Debug)]
+struct Names {
+    sessions: HashMap<SessionId, SessionKey, RandomState>,
+    tracks: HashMap<TrackId, TrackKey, RandomState>,
+    senders: HashMap<SenderId, SenderKey, RandomState>,
+}
 
 impl Engine {
     /// An engine with no sessions.
     #[must_use]
-    pub fn new(_config: EngineConfig) -> Engine {
-        Engine {}
+    pub fn new(config: EngineConfig) -> Engine {
+        let mut random = Random::new(config.seed);
+        // Keyed, because addresses and ufrags are what peers can choose.
+        let hasher =
+            RandomState::with_seeds(random.next(), random.next(), random.next(), random.next());
+        let sessions_max = config.sessions_max;
+        Engine {
+            clock: Clock::new(config.epoch),
+            random,
+            counters: Counters::default(),
+            sessions: Slab::with_capacity(sessions_max),
+            tracks: Slab::with_capacity(sessions_max),
+            senders: Slab::with_capacity(sessions_max),
+            names: Names {
+                sessions: HashMap::with_hasher(hasher.clone()),
+                tracks: HashMap::with_hasher(hasher.clone()),
+                senders: HashMap::with_hasher(hasher.clone()),
+            },
+            paths: HashMap::with_hasher(hasher.clone()),
+            ufrags: HashMap::with_hasher(hasher),
+            dirty: Vec::with_capacity(sessions_max),
+            ready: VecDeque::with_capacity(sessions_max),
+            outbox: Outbox::default(),
+            dtls: VecDeque::new(),
+            events: VecDeque::new(),
+            closing: VecDeque::new(),
+            timers: Timers::new(config.epoch.0),
+            plan: Plan::new(),
+            extension_list: ExtensionList::new(),
+            rtcp_plain: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
+            config,
+        }
     }
 
     /// Takes a run of datagrams from one path, laid end to end, each `segment` bytes long but
     /// the last, which may be shorter (what GRO delivers). Packets are decrypted out of `bytes`,
     /// whose content is unspecified afterwards.
-    pub fn handle_datagrams(
-        &mut self,
-        _now: Instant,
-        _path: Path,
-        _bytes: &mut [u8],
-        _segment: usize,
-    ) {
+    pub fn handle_datagrams(&mut self, now: Instant, path: Path, bytes: &mut [u8], segment: usize) {
+        let mut session = self.paths.get(&path).copied();
+        for datagram in bytes.chunks(segment.max(1)) {
+            self.counters.datagrams_received += 1;
+            let Some(protocol) = classify(datagram) else {
+                self.counters.drop_unknown_protocol += 1;
+                continue;
+            };
+            match (protocol, session) {
+                (Protocol::Stun, _) => {
+                    self.handle_stun(now, path, datagram);
+                    session = self.paths.get(&path).copied();
+                }
+                (Protocol::Dtls, Some(key)) => self.handle_dtls(key, datagram),
+                (Protocol::Rtp, Some(key)) => self.handle_rtp(now, key, datagram),
+                (Protocol::Rtcp, Some(key)) => self.handle_rtcp(now, key, datagram),
+                (Protocol::Dtls | Protocol::Rtp | Protocol::Rtcp, None) => {
+                    self.counters.drop_unknown_address += 1;
+                }
+            }
+        }
     }
 
     /// Carries out a request.
-    pub fn handle_command(&mut self, _now: Instant, _command: Command) {}
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        if self.carry_out(now, command).is_none() {
+            self.counters.command_stale += 1;
+        }
+    }
 
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.fire(now);
+    }
 
     /// Writes the next burst into `slot`, which must hold at least
     /// [`BURST_BYTES_MAX`](crate::limits::BURST_BYTES_MAX) bytes.
-    pub fn poll_transmit(&mut self, _now: Instant, _slot: &mut [u8]) -> Option<Transmit> {
-        None
+    pub fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
+        self.wake_subscribers();
+        let transmit = match self.outbox.poll(slot) {
+            Some(control) => control,
+            None => self.poll_media(now, slot)?,
+        };
+        self.counters.bursts_sent += 1;
+        self.counters.datagrams_sent += transmit.segments() as u64;
+        self.counters.bytes_sent += transmit.len as u64;
+        Some(transmit)
     }
 
     /// The next input for the handshake threads.
     pub fn poll_dtls(&mut self) -> Option<DtlsInput> {
-        None
+        self.dtls.pop_front()
     }
 
     /// The next thing to tell control.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
     /// When `handle_timeout` wants to be called, if nothing else happens before.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.due()
     }
 }

@@ -1,0 +1,343 @@
+//! What control asks for, carried out.
+
+use std::time::Instant;
+
+use super::Engine;
+use super::ice::Credentials;
+use super::sender::{Sender, SenderKey};
+use super::session::{Keys, Session, SessionKey};
+use super::track::{Track, TrackKey};
+use crate::command::{Command, Feed, IceSpec, SenderSpec, SessionSpec, SrtpKeys, TrackSpec};
+use crate::event::{CloseReason, DtlsInput, Event};
+use crate::id::{SenderId, SessionId, Ssrc, TrackId};
+use crate::limits::{
+    CLOSING_MAX, CLOSING_TIMEOUT, CNAME_BYTES_MAX, FORMATS_MAX, RTCP_INTERVAL,
+    TRACKS_PER_SESSION_MAX,
+};
+
+impl Engine {
+    /// Carries out a command; `None` when what it names is gone.
+    pub(super) fn carry_out(&mut self, now: Instant, command: Command) -> Option<()> {
+        match command {
+            Command::Open(spec) => self.open(now, *spec),
+            Command::Close { session } => {
+                let key = *self.names.sessions.get(&session)?;
+                self.end_session(now, key);
+            }
+            Command::RestartIce { session, ice } => {
+                let key = *self.names.sessions.get(&session)?;
+                self.restart_ice(key, ice);
+            }
+            Command::Publish { session, track } => {
+                let key = *self.names.sessions.get(&session)?;
+                self.publish(key, *track);
+            }
+            Command::Unpublish { track } => {
+                let key = *self.names.tracks.get(&track)?;
+                self.remove_track(key);
+            }
+            Command::AddSender { session, sender } => {
+                let key = *self.names.sessions.get(&session)?;
+                self.add_sender(key, *sender);
+            }
+            Command::RemoveSender { sender } => {
+                let key = *self.names.senders.get(&sender)?;
+                self.remove_sender(key);
+            }
+            Command::Feed { sender, source } => return self.feed(now, sender, source),
+            Command::DtlsTransmit { session, bytes } => {
+                return self.transmit_dtls(session, &bytes);
+            }
+            Command::DtlsConnected { session, keys } => {
+                let key = *self.names.sessions.get(&session)?;
+                self.install_keys(now, key, &keys);
+            }
+            Command::DtlsClosed { session, reason } => {
+                let key = *self.names.sessions.get(&session)?;
+                self.close(now, key, reason);
+            }
+        }
+        Some(())
+    }
+
+    fn open(&mut self, now: Instant, spec: SessionSpec) {
+        let is_taken = self.names.sessions.contains_key(&spec.session)
+            || self.ufrags.contains_key(spec.ice.local_ufrag.as_bytes());
+        if is_taken {
+            self.counters.command_refused += 1;
+            return;
+        }
+        if self.sessions.len() >= self.config.sessions_max {
+            let (session, reason) = (spec.session, CloseReason::AtLimit);
+            self.events.push_back(Event::Closed { session, reason });
+            return;
+        }
+        let (id, ufrag) = (spec.session, spec.ice.local_ufrag.clone());
+        let rtcp_ssrc = Ssrc(self.random.next() as u32);
+        let key = self.sessions.insert(Session::new(now, spec, rtcp_ssrc));
+        self.names.sessions.insert(id, key);
+        self.ufrags
+            .insert(ufrag.into_bytes().into_boxed_slice(), key);
+        // The phase is random, so that sessions that opened together do not report together.
+        let phase = RTCP_INTERVAL.mul_f64(0.5 + (self.random.next() % 512) as f64 / 1_024.0);
+        self.schedule_tick(now + phase, key);
+    }
+
+    /// The session ended by itself.
+    pub(super) fn close(&mut self, now: Instant, key: SessionKey, reason: CloseReason) {
+        if let Some(session) = self.end_session(now, key) {
+            self.events.push_back(Event::Closed { session, reason });
+        }
+    }
+
+    /// Forgets a session and everything that hangs on it.
+    fn end_session(&mut self, now: Instant, key: SessionKey) -> Option<SessionId> {
+        let session = self.sessions.get_mut(key)?;
+        let id = session.id;
+        for track in std::mem::take(&mut session.tracks) {
+            self.remove_track(track);
+        }
+        let session = self.sessions.get_mut(key)?;
+        for (sender, _) in std::mem::take(&mut session.senders) {
+            self.remove_sender(sender);
+        }
+        let session = self.sessions.remove(key)?;
+        self.names.sessions.remove(&id);
+        for path in session.ice.paths() {
+            self.paths.remove(&path);
+        }
+        for ufrag in session.ice.local_ufrags() {
+            self.ufrags.remove(ufrag.as_bytes());
+        }
+        if let Some(path) = session.ice.handshake_path() {
+            // The handshake threads still have a goodbye to send, which needs to know where.
+            while self.closing.len() >= CLOSING_MAX
+                || self
+                    .closing
+                    .front()
+                    .is_some_and(|(_, _, at)| now >= *at + CLOSING_TIMEOUT)
+            {
+                self.closing.pop_front();
+            }
+            self.closing.push_back((id, path, now));
+            self.dtls.push_back(DtlsInput::Close { session: id });
+        }
+        Some(id)
+    }
+
+    fn restart_ice(&mut self, key: SessionKey, ice: IceSpec) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if self.ufrags.contains_key(ice.local_ufrag.as_bytes()) {
+            self.counters.command_refused += 1;
+            return;
+        }
+        self.ufrags.insert(ice.local_ufrag.as_bytes().into(), key);
+        if let Some(abandoned) = session.ice.restart(Credentials::new(ice)) {
+            self.ufrags.remove(abandoned.as_bytes());
+        }
+    }
+
+    fn publish(&mut self, key: SessionKey, spec: TrackSpec) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if spec.formats.len() > FORMATS_MAX {
+            self.counters.command_refused += 1;
+            return;
+        }
+        if let Some(&track_key) = self.names.tracks.get(&spec.track) {
+            let Some(track) = self.tracks.get_mut(track_key) else {
+                return;
+            };
+            if track.session != key {
+                self.counters.command_refused += 1;
+                return;
+            }
+            track.replace_spec(spec);
+            for &(sender, _) in &track.subscribers {
+                if let Some(sender) = self.senders.get_mut(sender) {
+                    sender.reroute(&track.spec.formats);
+                }
+            }
+            return;
+        }
+        if session.tracks.len() >= TRACKS_PER_SESSION_MAX {
+            self.counters.command_refused += 1;
+            return;
+        }
+        let id = spec.track;
+        let track_key = self.tracks.insert(Track::new(key, spec));
+        session.tracks.push(track_key);
+        self.names.tracks.insert(id, track_key);
+    }
+
+    fn remove_track(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.remove(key) else {
+            return;
+        };
+        self.names.tracks.remove(&track.spec.track);
+        for &(sender, _) in &track.subscribers {
+            if let Some(sender) = self.senders.get_mut(sender) {
+                sender.stop();
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(track.session) {
+            session.tracks.retain(|its| *its != key);
+            session.sources.retain(|source| source.track != key);
+        }
+    }
+
+    fn add_sender(&mut self, key: SessionKey, spec: SenderSpec) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if let Some(&sender_key) = self.names.senders.get(&spec.sender) {
+            let Some(sender) = self.senders.get_mut(sender_key) else {
+                return;
+            };
+            // Another SSRC would be another stream, and its numbers are another's.
+            if sender.session == key && sender.spec.ssrc == spec.ssrc {
+                sender.replace_spec(spec);
+            } else {
+                self.counters.command_refused += 1;
+            }
+            return;
+        }
+        let ssrcs = [Some(spec.ssrc), spec.rtx];
+        let is_taken = session.senders.iter().any(|(other, _)| {
+            self.senders.get(*other).is_some_and(|other| {
+                ssrcs.contains(&Some(other.spec.ssrc))
+                    || (other.spec.rtx.is_some() && ssrcs.contains(&other.spec.rtx))
+            })
+        });
+        // A shared SSRC would share packet indices under one key, which gives the key away.
+        if is_taken || spec.rtx == Some(spec.ssrc) || !session.has_sender_room() {
+            self.counters.command_refused += 1;
+            return;
+        }
+        if spec.cname.len() > CNAME_BYTES_MAX {
+            self.counters.command_refused += 1;
+            return;
+        }
+        let (id, ssrc) = (spec.sender, spec.ssrc);
+        let random = [self.random.next(), self.random.next()];
+        let sender_key = self.senders.insert(Sender::new(key, spec, random));
+        session.senders.push((sender_key, ssrc));
+        session.pending.reserve(session.senders.len());
+        self.names.senders.insert(id, sender_key);
+    }
+
+    fn remove_sender(&mut self, key: SenderKey) {
+        let Some(sender) = self.senders.remove(key) else {
+            return;
+        };
+        self.names.senders.remove(&sender.spec.sender);
+        if let Some(source) = &sender.source
+            && let Some(track) = self.tracks.get_mut(source.track)
+        {
+            track.subscribers.retain(|(its, _)| *its != key);
+        }
+        if let Some(session) = self.sessions.get_mut(sender.session) {
+            session.senders.retain(|(its, _)| *its != key);
+            session.pending.retain(|its| *its != key);
+        }
+    }
+
+    fn feed(&mut self, now: Instant, sender: SenderId, source: Option<Feed>) -> Option<()> {
+        let key = *self.names.senders.get(&sender)?;
+        let sender = self.senders.get_mut(key)?;
+        let track_key = match &source {
+            Some(feed) => Some(*self.names.tracks.get(&feed.track)?),
+            None => None,
+        };
+        let before = sender.source.as_ref().map(|source| source.track);
+        if before != track_key
+            && let Some(track) = before.and_then(|before| self.tracks.get_mut(before))
+        {
+            track.subscribers.retain(|(its, _)| *its != key);
+        }
+        let (Some(feed), Some(track_key)) = (source, track_key) else {
+            sender.stop();
+            return Some(());
+        };
+        let track = self.tracks.get_mut(track_key)?;
+        if sender.feed(track_key, track, feed) {
+            track.subscribers.push((key, sender.session));
+        }
+        self.request_keyframe(now, track_key);
+        Some(())
+    }
+
+    fn install_keys(&mut self, now: Instant, key: SessionKey, keys: &SrtpKeys) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        // The indices of what was sealed so far belong to the keys that are there.
+        if session.keys.is_some() {
+            self.counters.command_refused += 1;
+            return;
+        }
+        match Keys::new(keys) {
+            Ok(keys) => session.keys = Some(keys),
+            Err(_) => {
+                self.close(now, key, CloseReason::HandshakeFailed);
+                return;
+            }
+        }
+        self.note_connected(now, key);
+    }
+
+    /// Media can flow once there are keys and a nominated path: tells control, once, and lets
+    /// everything that feeds the session begin.
+    pub(super) fn note_connected(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(path) = session.ice.media_path() else {
+            return;
+        };
+        if session.keys.is_none() || session.is_connected {
+            return;
+        }
+        session.is_connected = true;
+        self.events.push_back(Event::Connected {
+            session: session.id,
+            remote: path.remote,
+            transport: path.transport,
+        });
+        let mut tracks = Vec::with_capacity(session.senders.len());
+        for &(sender, _) in &session.senders {
+            let Some(sender) = self.senders.get_mut(sender) else {
+                continue;
+            };
+            let Some(track_key) = sender.source.as_ref().map(|source| source.track) else {
+                continue;
+            };
+            if let Some(track) = self.tracks.get(track_key) {
+                sender.skip_to_head(&track.log);
+                tracks.push(track_key);
+            }
+        }
+        for track in tracks {
+            self.request_keyframe(now, track);
+        }
+    }
+
+    fn transmit_dtls(&mut self, session: SessionId, bytes: &[u8]) -> Option<()> {
+        let path = match self.names.sessions.get(&session) {
+            Some(&key) => self.sessions.get(key)?.ice.handshake_path()?,
+            None => self.closing.iter().find(|(id, _, _)| *id == session)?.1,
+        };
+        if !self.outbox.push(path, bytes) {
+            self.counters.drop_control_queue_full += 1;
+        }
+        Some(())
+    }
+
+    /// The track's id, for events.
+    pub(super) fn track_id(&self, key: TrackKey) -> Option<TrackId> {
+        Some(self.tracks.get(key)?.spec.track)
+    }
+}

@@ -1,0 +1,374 @@
+//! Packets on their way out: bursts, each to one subscriber, sealed into the caller's slot.
+
+use std::time::Instant;
+
+use super::burst::{Burst, Piece};
+use super::log::Entry;
+use super::numbering::Numbers;
+use super::resend::Resend;
+use super::sender::{Route, Sender, SenderKey, Treatment};
+use super::session::{Session, SessionKey};
+use super::slab::Slab;
+use super::track::Track;
+use super::{Engine, clock::Ntp};
+use crate::command::MediaKind;
+use crate::counters::Counters;
+use crate::limits::BURST_SEGMENTS_MAX;
+use crate::srtp::SealKey;
+use crate::transmit::Transmit;
+use crate::wire::{ExtensionBlock, RtpHeader, red};
+
+/// Bytes of an RTP header without extensions.
+const HEADER_LEN: usize = 12;
+
+/// Bytes of the original sequence number in a retransmission (RFC 4588 section 4).
+const OSN_LEN: usize = 2;
+
+/// The burst in the making. Its memory is used again for each.
+#[derive(Debug)]
+pub(super) struct Plan {
+    packets: Vec<Planned>,
+    burst: Burst,
+    block: ExtensionBlock,
+    send_time: [u8; 3],
+}
+
+/// A packet that leaves with the burst.
+#[derive(Debug)]
+struct Planned {
+    sender: SenderKey,
+    entry: Entry,
+    route: Route,
+    /// The media's numbers.
+    numbers: Numbers,
+    /// Number in the retransmission stream, when it leaves in that.
+    rtx: Option<u64>,
+    piece: Piece,
+}
+
+impl Plan {
+    /// An empty plan with its memory reserved.
+    pub(super) fn new() -> Plan {
+        Plan {
+            packets: Vec::with_capacity(BURST_SEGMENTS_MAX),
+            burst: Burst::default(),
+            block: ExtensionBlock::new(),
+            send_time: [0; 3],
+        }
+    }
+
+    fn begin(&mut self, now: Ntp) {
+        self.packets.clear();
+        self.burst = Burst::default();
+        // abs-send-time: 24 bits of NTP, 6 of seconds and 18 of fractions.
+        let time = ((now.0 >> 14) & 0x00ff_ffff) as u32;
+        let [_, high, middle, low] = time.to_be_bytes();
+        self.send_time = [high, middle, low];
+    }
+
+    /// Size of a packet of `body` bytes as a datagram, without padding.
+    fn datagram_len(&mut self, sender: &Sender, list: &[u8], body: usize, seal: &SealKey) -> usize {
+        sender.extensions(list, self.send_time, &mut self.block);
+        HEADER_LEN + self.block.len() + body + seal.overhead()
+    }
+}
+
+impl Engine {
+    /// Tells the subscribers of tracks that got packets.
+    pub(super) fn wake_subscribers(&mut self) {
+        while let Some(key) = self.dirty.pop() {
+            let Some(track) = self.tracks.get_mut(key) else {
+                continue;
+            };
+            track.is_dirty = false;
+            for &(sender_key, session_key) in &track.subscribers {
+                let Some(session) = self.sessions.get_mut(session_key) else {
+                    continue;
+                };
+                if !session.is_connected {
+                    continue;
+                }
+                let Some(sender) = self.senders.get_mut(sender_key) else {
+                    continue;
+                };
+                if !sender.is_pending {
+                    sender.is_pending = true;
+                    match sender.spec.kind {
+                        MediaKind::Video => session.pending.insert(0, sender_key),
+                        MediaKind::Audio => session.pending.push(sender_key),
+                    }
+                }
+                if !session.is_ready {
+                    session.is_ready = true;
+                    self.ready.push_back(session_key);
+                }
+            }
+        }
+    }
+
+    /// The next burst of media, of whichever session is next.
+    pub(super) fn poll_media(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
+        while let Some(&key) = self.ready.front() {
+            if let Some(transmit) = self.poll_session(now, key, slot) {
+                return Some(transmit);
+            }
+            self.ready.pop_front();
+            if let Some(session) = self.sessions.get_mut(key) {
+                session.is_ready = false;
+            }
+        }
+        None
+    }
+
+    fn poll_session(&mut self, now: Instant, key: SessionKey, slot: &mut [u8]) -> Option<Transmit> {
+        let session = self.sessions.get_mut(key)?;
+        let path = session.ice.media_path()?;
+        self.plan.begin(self.clock.ntp(now));
+        let mut planner = Planner {
+            tracks: &self.tracks,
+            senders: &mut self.senders,
+            counters: &mut self.counters,
+            plan: &mut self.plan,
+        };
+        planner.plan_resends(session);
+        planner.plan_media(session);
+        let len = self.write_burst(key, slot)?;
+        let segment = self.plan.burst.segment.min(len);
+        Some(Transmit { path, len, segment })
+    }
+
+    /// Writes and seals what was planned, and returns its length; `None` for nothing.
+    fn write_burst(&mut self, key: SessionKey, slot: &mut [u8]) -> Option<usize> {
+        let session = self.sessions.get_mut(key)?;
+        let seal = &session.keys.as_ref()?.seal;
+        let Plan {
+            packets,
+            burst,
+            block,
+            send_time,
+        } = &mut self.plan;
+        let mut len = 0;
+        for (index, planned) in packets.iter().enumerate() {
+            let sender = self.senders.get(planned.sender)?;
+            let track = self.tracks.get(sender.source.as_ref()?.track)?;
+            sender.extensions(track.log.extensions(&planned.entry), *send_time, block);
+            let padding = burst.padding(index, planned.piece);
+            let room = slot.get_mut(len..len + planned.piece.len + padding)?;
+            let written = planned.write(room, sender, track, block, seal, padding as u8);
+            // A packet that was planned fits: its size was counted with the same extensions.
+            debug_assert_eq!(written, Some(room.len()), "a packet is as long as planned");
+            len += written?;
+        }
+        (len > 0).then_some(len)
+    }
+}
+
+impl Planned {
+    /// Writes the packet into `room`, which has exactly its size.
+    fn write(
+        &self,
+        room: &mut [u8],
+        sender: &Sender,
+        track: &Track,
+        block: &ExtensionBlock,
+        seal: &SealKey,
+        padding: u8,
+    ) -> Option<usize> {
+        let body = self.route.body(track.log.payload(&self.entry))?;
+        let mut header = RtpHeader {
+            marker: self.entry.stamp.marker,
+            payload_type: self.route.payload_type,
+            sequence: self.numbers.sequence as u16,
+            timestamp: self.numbers.timestamp,
+            ssrc: sender.spec.ssrc,
+            padding: padding > 0,
+        };
+        if let Some(index) = self.rtx {
+            header.sequence = index as u16;
+            header.ssrc = sender.spec.rtx?;
+            header.payload_type = self.route.rtx?;
+            let header_len = header.write(room, block)?;
+            let plain = room.get_mut(header_len..)?;
+            let (osn, rest) = plain.split_first_chunk_mut::<OSN_LEN>()?;
+            *osn = (self.numbers.sequence as u16).to_be_bytes();
+            rest.get_mut(..body.len())?.copy_from_slice(body);
+            let padding_room = rest.get_mut(body.len()..body.len() + usize::from(padding))?;
+            padding_room.fill(0);
+            if let Some(last) = padding_room.last_mut() {
+                *last = padding;
+            }
+            let plain_len = OSN_LEN + body.len() + usize::from(padding);
+            return seal.seal_rtp_in_place(room, header_len, plain_len, index);
+        }
+        let index = self.numbers.sequence;
+        let header_len = header.write(room, block)?;
+        match self.route.treatment {
+            Treatment::Copy | Treatment::Unwrap => {
+                seal.seal_rtp(room, header_len, body, padding, index)
+            }
+            Treatment::Rename(from, to) => {
+                let copy = room.get_mut(header_len..header_len + body.len())?;
+                copy.copy_from_slice(body);
+                // A payload that is not what it claims to be leaves as it came.
+                let _ = red::rewrite(copy, from, to);
+                seal.seal_rtp_in_place(room, header_len, body.len(), index)
+            }
+        }
+    }
+}
+
+/// Fills a plan from what waits for one session.
+struct Planner<'a> {
+    tracks: &'a Slab<Track>,
+    senders: &'a mut Slab<Sender>,
+    counters: &'a mut Counters,
+    plan: &'a mut Plan,
+}
+
+impl Planner<'_> {
+    /// What was asked for again goes first: somebody waits for it.
+    fn plan_resends(&mut self, session: &mut Session) {
+        let Some(seal) = session.keys.as_ref().map(|keys| &keys.seal) else {
+            return;
+        };
+        let mut done = 0;
+        while let Some(resend) = session.resends.peek(done) {
+            let Some(planned) = self.prepare_resend(resend, seal) else {
+                self.counters.drop_nack_too_late += 1;
+                done += 1;
+                continue;
+            };
+            if !self.plan.burst.push(planned.piece) {
+                break;
+            }
+            if planned.rtx.is_some()
+                && let Some(sender) = self.senders.get_mut(resend.sender)
+            {
+                sender.rtx_next += 1;
+            }
+            self.plan.packets.push(planned);
+            self.counters.rtp_retransmitted += 1;
+            self.counters.rtp_forwarded += 1;
+            done += 1;
+        }
+        session.resends.pop(done);
+    }
+
+    fn prepare_resend(&mut self, resend: Resend, seal: &SealKey) -> Option<Planned> {
+        let sender = self.senders.get(resend.sender)?;
+        let source = sender.source.as_ref()?;
+        let track = self.tracks.get(source.track)?;
+        let incoming = sender.numbering.invert(resend.sequence)?;
+        let entry = *track.log.find(incoming)?;
+        let numbers = sender.numbering.translate(&entry.stamp)?;
+        let route = source.route(entry.stamp.format)?;
+        let body = route.body(track.log.payload(&entry))?.len();
+        let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
+        if body == 0 || (!has_rtx && !sender.is_repeatable(resend.sequence)) {
+            return None;
+        }
+        let body = body + if has_rtx { OSN_LEN } else { 0 };
+        let len = self
+            .plan
+            .datagram_len(sender, track.log.extensions(&entry), body, seal);
+        let piece = Piece {
+            len,
+            paddable: has_rtx,
+        };
+        let rtx = has_rtx.then_some(sender.rtx_next);
+        Some(Planned {
+            sender: resend.sender,
+            entry,
+            route,
+            numbers,
+            rtx,
+            piece,
+        })
+    }
+
+    /// Takes packets from the logs until the burst is full.
+    fn plan_media(&mut self, session: &mut Session) {
+        let Some(keys) = session.keys.as_ref() else {
+            return;
+        };
+        let mut bytes = 0;
+        while let Some(&key) = session.pending.first() {
+            if !self.plan_sender(key, &keys.seal, &mut bytes) {
+                break;
+            }
+            session.pending.remove(0);
+            if let Some(sender) = self.senders.get_mut(key) {
+                sender.is_pending = false;
+            }
+        }
+        session.resends.handle_sent(bytes);
+    }
+
+    /// Plans what one sender has to send; whether that was all of it.
+    fn plan_sender(&mut self, key: SenderKey, seal: &SealKey, bytes: &mut usize) -> bool {
+        let Some(sender) = self.senders.get_mut(key) else {
+            return true;
+        };
+        let Some(source) = sender.source.as_mut() else {
+            return true;
+        };
+        let Some(track) = self.tracks.get(source.track) else {
+            return true;
+        };
+        if source.cursor < track.log.tail() {
+            self.counters.drop_subscriber_behind += track.log.tail() - source.cursor;
+            source.cursor = track.log.tail();
+        }
+        loop {
+            let Some(source) = sender.source.as_ref() else {
+                return true;
+            };
+            let Some(&entry) = track.log.entry(source.cursor) else {
+                return true;
+            };
+            let route = source.route(entry.stamp.format);
+            let body = route.and_then(|route| route.body(track.log.payload(&entry)));
+            let (Some(route), Some(body)) = (route, body.filter(|body| !body.is_empty())) else {
+                // Padding, or a format that the receiver does not take: its numbers close over it.
+                self.counters.drop_format_not_accepted += u64::from(entry.payload_len() > 0);
+                sender.numbering.skip(&entry.stamp);
+                advance(sender);
+                continue;
+            };
+            let clock_rate = track.clock_rate(entry.stamp.format);
+            let Some(numbers) = sender.numbering.upcoming(&entry.stamp, clock_rate) else {
+                advance(sender);
+                continue;
+            };
+            let list = track.log.extensions(&entry);
+            let len = self.plan.datagram_len(sender, list, body.len(), seal);
+            let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
+            let paddable = has_rtx && !matches!(route.treatment, Treatment::Rename(..));
+            let piece = Piece { len, paddable };
+            if !self.plan.burst.push(piece) {
+                return false;
+            }
+            sender.numbering.commit(&entry.stamp, numbers);
+            sender.packets = sender.packets.wrapping_add(1);
+            sender.octets = sender.octets.wrapping_add(body.len() as u32);
+            advance(sender);
+            *bytes += body.len();
+            self.counters.rtp_forwarded += 1;
+            let planned = Planned {
+                sender: key,
+                entry,
+                route,
+                numbers,
+                rtx: None,
+                piece,
+            };
+            self.plan.packets.push(planned);
+        }
+    }
+}
+
+fn advance(sender: &mut Sender) {
+    if let Some(source) = &mut sender.source {
+        source.cursor += 1;
+    }
+}

@@ -1,0 +1,187 @@
+//! Connectivity of one session: who may speak for it, from where, and where its media goes
+//! (RFC 8445 with us as the lite agent, RFC 7675).
+
+use std::time::Instant;
+
+use crate::command::IceSpec;
+use crate::limits::PATHS_PER_SESSION_MAX;
+use crate::transmit::Path;
+use crate::wire::{BindingRequest, IntegrityKey};
+
+/// The ICE state of a session.
+#[derive(Debug)]
+pub(super) struct Ice {
+    current: Credentials,
+    /// After a restart, until the peer nominates with them: both pairs are good.
+    next: Option<Credentials>,
+    paths: Vec<ValidPath>,
+    media: Option<Path>,
+    heard_at: Option<Instant>,
+}
+
+/// A pair of credentials, its key made once.
+#[derive(Debug)]
+pub(super) struct Credentials {
+    /// Our ufrag.
+    pub(super) local_ufrag: String,
+    remote_ufrag: String,
+    key: IntegrityKey,
+}
+
+impl Credentials {
+    /// Keys our password.
+    pub(super) fn new(spec: IceSpec) -> Credentials {
+        let key = IntegrityKey::new(&spec.local_pwd);
+        Credentials {
+            local_ufrag: spec.local_ufrag,
+            remote_ufrag: spec.remote_ufrag,
+            key,
+        }
+    }
+}
+
+/// A path from which a valid check came.
+#[derive(Clone, Copy, Debug)]
+struct ValidPath {
+    path: Path,
+    checked_at: Instant,
+}
+
+/// What a valid check changed.
+#[derive(Debug, Default)]
+pub(super) struct CheckOutcome {
+    /// It was the session's first.
+    pub(super) is_first: bool,
+    /// A path that had to make room.
+    pub(super) evicted: Option<Path>,
+    /// Media moved to this path.
+    pub(super) moved_to: Option<Path>,
+    /// The restart is complete: this ufrag of ours is over.
+    pub(super) retired_ufrag: Option<String>,
+}
+
+impl Ice {
+    /// Waits for checks with these credentials.
+    pub(super) fn new(credentials: Credentials) -> Ice {
+        Ice {
+            current: credentials,
+            next: None,
+            paths: Vec::with_capacity(PATHS_PER_SESSION_MAX),
+            media: None,
+            heard_at: None,
+        }
+    }
+
+    /// Accepts new credentials beside the current ones (RFC 8445 section 9). Returns our ufrag of
+    /// an earlier restart that never completed.
+    pub(super) fn restart(&mut self, credentials: Credentials) -> Option<String> {
+        self.next
+            .replace(credentials)
+            .map(|abandoned| abandoned.local_ufrag)
+    }
+
+    /// The key of a check that is authentic: it names credentials of both sides, and its
+    /// integrity holds.
+    pub(super) fn authenticate(&self, request: &BindingRequest<'_>) -> Option<&IntegrityKey> {
+        let (local, remote) = request.username();
+        let credentials = self.credentials(local)?;
+        let is_theirs = credentials.remote_ufrag.as_bytes() == remote;
+        (is_theirs && request.verify(&credentials.key)).then_some(&credentials.key)
+    }
+
+    /// An authentic check arrived from `path`.
+    pub(super) fn handle_check(
+        &mut self,
+        now: Instant,
+        path: Path,
+        request: &BindingRequest<'_>,
+    ) -> CheckOutcome {
+        let mut outcome = CheckOutcome {
+            is_first: self.heard_at.is_none(),
+            ..CheckOutcome::default()
+        };
+        self.heard_at = Some(now);
+        match self.paths.iter_mut().find(|known| known.path == path) {
+            Some(known) => known.checked_at = now,
+            None => {
+                if self.paths.len() >= PATHS_PER_SESSION_MAX {
+                    outcome.evicted = self.evict();
+                }
+                self.paths.push(ValidPath {
+                    path,
+                    checked_at: now,
+                });
+            }
+        }
+        if request.use_candidate() {
+            let (local, _) = request.username();
+            if let Some(next) = self
+                .next
+                .take_if(|next| next.local_ufrag.as_bytes() == local)
+            {
+                let retired = std::mem::replace(&mut self.current, next);
+                outcome.retired_ufrag = Some(retired.local_ufrag);
+            }
+            // The controlling side decides, and its latest word counts (RFC 8445 section 8.1.1).
+            if self.media != Some(path) {
+                self.media = Some(path);
+                outcome.moved_to = Some(path);
+            }
+        }
+        outcome
+    }
+
+    /// Another session proved that the path is its own.
+    pub(super) fn forget(&mut self, path: Path) {
+        self.paths.retain(|known| known.path != path);
+        if self.media == Some(path) {
+            self.media = None;
+        }
+    }
+
+    /// Where media goes: only a nomination says so.
+    pub(super) fn media_path(&self) -> Option<Path> {
+        self.media
+    }
+
+    /// Where DTLS goes: it may begin before the nomination, on the path heard from last.
+    pub(super) fn handshake_path(&self) -> Option<Path> {
+        let latest = self.paths.iter().max_by_key(|known| known.checked_at);
+        self.media.or(latest.map(|known| known.path))
+    }
+
+    /// When the last authentic check came.
+    pub(super) fn heard_at(&self) -> Option<Instant> {
+        self.heard_at
+    }
+
+    /// Every path that checks came from.
+    pub(super) fn paths(&self) -> impl Iterator<Item = Path> {
+        self.paths.iter().map(|known| known.path)
+    }
+
+    /// Our ufrags: one, or two during a restart.
+    pub(super) fn local_ufrags(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.current)
+            .chain(&self.next)
+            .map(|c| c.local_ufrag.as_str())
+    }
+
+    fn credentials(&self, local: &[u8]) -> Option<&Credentials> {
+        std::iter::once(&self.current)
+            .chain(&self.next)
+            .find(|credentials| credentials.local_ufrag.as_bytes() == local)
+    }
+
+    /// The path that was silent longest makes room, but not the one that carries the media.
+    fn evict(&mut self) -> Option<Path> {
+        let media = self.media;
+        let (index, _) = self
+            .paths
+            .iter()
+            .enumerate()
+            .filter(|(_, known)| Some(known.path) != media)
+            .min_by_key(|(_, known)| known.checked_at)?;
+        Some(self.paths.swap_remove(index).path)
+    }
+}

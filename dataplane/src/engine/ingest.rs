@@ -1,0 +1,375 @@
+//! Media on its way in: authenticated, decrypted once, and into its track's log.
+
+use std::time::Instant;
+
+use super::Engine;
+use super::extensions::ForwardedIds;
+use super::log::Stamp;
+use super::nack::Arrival;
+use super::session::{Session, SessionKey};
+use super::slab::Slab;
+use super::source::Source;
+use super::track::{Place, Track, TrackKey, Use, has_keyframes};
+use crate::counters::Counters;
+use crate::event::Event;
+use crate::id::FormatIndex;
+use crate::limits::SSRCS_PER_TRACK_MAX;
+use crate::wire::{RtpView, padding_len};
+
+/// Bytes of the original sequence number in a retransmission (RFC 4588 section 4).
+const OSN_LEN: usize = 2;
+
+/// Why a packet went no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Refused {
+    Malformed,
+    NoKeys,
+    UnknownSource,
+    UnknownFormat,
+    Replayed,
+    Unauthenticated,
+}
+
+impl Refused {
+    fn count(self, counters: &mut Counters) {
+        match self {
+            Refused::Malformed => counters.drop_rtp_malformed += 1,
+            Refused::NoKeys => counters.drop_no_keys += 1,
+            Refused::UnknownSource => counters.drop_unknown_ssrc += 1,
+            Refused::UnknownFormat => counters.drop_unknown_format += 1,
+            Refused::Replayed => counters.drop_replayed += 1,
+            Refused::Unauthenticated => counters.drop_unauthenticated += 1,
+        }
+    }
+}
+
+/// A packet that is in the log now.
+#[derive(Clone, Copy, Debug)]
+struct Logged {
+    track: TrackKey,
+    payload_len: usize,
+    /// Whether its source is a new one for the track.
+    is_new_source: bool,
+    /// Whether it is the track's first at all.
+    is_first: bool,
+    /// What its arrival says of others of its source.
+    arrival: Arrival,
+    audio_level: Option<u8>,
+}
+
+impl Engine {
+    /// Takes one SRTP packet of a session.
+    pub(super) fn handle_rtp(&mut self, now: Instant, key: SessionKey, packet: &[u8]) {
+        match self.log_packet(now, key, packet) {
+            Ok(Some(logged)) => self.on_logged(now, key, logged),
+            // Padding that carries nothing.
+            Ok(None) => {}
+            Err(refused) => refused.count(&mut self.counters),
+        }
+    }
+
+    /// Everything that a packet in the log entails.
+    fn on_logged(&mut self, now: Instant, key: SessionKey, logged: Logged) {
+        self.counters.rtp_received += 1;
+        self.counters.bytes_received += logged.payload_len as u64;
+        let Some(track) = self.tracks.get_mut(logged.track) else {
+            return;
+        };
+        track.bits += 8 * logged.payload_len as u64;
+        if !track.is_dirty {
+            track.is_dirty = true;
+            self.dirty.push(logged.track);
+        }
+        let (id, is_video) = (track.spec.track, has_keyframes(track.spec.kind));
+        if let Some(level) = logged.audio_level
+            && let Some(speaking) = track.speech.handle_level(now, level)
+        {
+            self.on_speaking(logged.track, speaking);
+        }
+        if logged.is_first {
+            self.events.push_back(Event::TrackStarted { track: id });
+        }
+        if logged.is_new_source && is_video {
+            // libwebrtc takes the first estimates that it is told in a stream's first two seconds
+            // at their word, instead of feeling its way up from 300 kbit/s: tell it at once.
+            self.send_reports(now, key);
+        }
+        match logged.arrival {
+            Arrival::Expected => {}
+            Arrival::Gap => self.watch_missing(key),
+            Arrival::Hopeless => self.request_keyframe(now, logged.track),
+        }
+    }
+
+    fn log_packet(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        packet: &[u8],
+    ) -> Result<Option<Logged>, Refused> {
+        let view = RtpView::parse(packet).map_err(|_| Refused::Malformed)?;
+        let session = self.sessions.get_mut(key).ok_or(Refused::UnknownSource)?;
+        if session.keys.is_none() {
+            return Err(Refused::NoKeys);
+        }
+        let known = session
+            .sources
+            .iter()
+            .position(|source| source.ssrc == view.ssrc());
+        let track_key = match known.and_then(|index| session.sources.get(index)) {
+            Some(source) => source.track,
+            None => resolve(session, &self.tracks, &view).ok_or(Refused::UnknownSource)?,
+        };
+        let track = self
+            .tracks
+            .get_mut(track_key)
+            .ok_or(Refused::UnknownSource)?;
+        let usage = track
+            .usage(view.payload_type())
+            .ok_or(Refused::UnknownFormat)?;
+        ForwardedIds::list(&track.ids, view.extensions(), &mut self.extension_list);
+        let mut ingest = Ingest {
+            now,
+            track_key,
+            track,
+            packet,
+            view: &view,
+            list: self.extension_list.as_bytes(),
+            audio_level: self.extension_list.audio_level(),
+        };
+        let is_repair = matches!(usage, Use::Repair(_));
+        let Some(index) = known else {
+            // Nothing is remembered of a source before a packet of it was authentic.
+            let nack = ingest.track.spec.nack;
+            let mut source = Source::new(view.ssrc(), track_key, is_repair, nack);
+            let logged = ingest.log(session, &mut source, usage, false)?;
+            session.sources.push(source);
+            return Ok(logged);
+        };
+        // The source is taken out while its session is worked on, and put back in its place.
+        let vacant = Source::new(view.ssrc(), track_key, is_repair, false);
+        let Some(place) = session.sources.get_mut(index) else {
+            return Ok(None);
+        };
+        let mut source = std::mem::replace(place, vacant);
+        let logged = ingest.log(session, &mut source, usage, true);
+        if let Some(place) = session.sources.get_mut(index) {
+            *place = source;
+        }
+        logged
+    }
+}
+
+/// One packet, its track known.
+struct Ingest<'a> {
+    now: Instant,
+    track_key: TrackKey,
+    track: &'a mut Track,
+    packet: &'a [u8],
+    view: &'a RtpView<'a>,
+    list: &'a [u8],
+    audio_level: Option<u8>,
+}
+
+impl Ingest<'_> {
+    fn log(
+        &mut self,
+        session: &mut Session,
+        source: &mut Source,
+        usage: Use,
+        was_heard: bool,
+    ) -> Result<Option<Logged>, Refused> {
+        match usage {
+            Use::Media(format) if !source.is_repair => {
+                self.log_media(session, source, format, was_heard)
+            }
+            Use::Repair(format) if source.is_repair => self.log_repair(session, source, format),
+            Use::Media(_) | Use::Repair(_) => Err(Refused::UnknownFormat),
+        }
+    }
+
+    fn log_media(
+        &mut self,
+        session: &Session,
+        source: &mut Source,
+        format: FormatIndex,
+        was_heard: bool,
+    ) -> Result<Option<Logged>, Refused> {
+        let (now, ssrc) = (self.now, self.view.ssrc());
+        let index = source.window.estimate(self.view.sequence());
+        if !source.window.is_fresh(index) {
+            return Err(Refused::Replayed);
+        }
+        let place = self
+            .track
+            .place(now, ssrc, was_heard, index)
+            .ok_or(Refused::UnknownSource)?;
+        if self.track.log.refuses(place.sequence) {
+            return Err(Refused::Replayed);
+        }
+        let payload = self.open(session, index)?;
+        source.window.accept(index);
+        let clock_rate = self.track.clock_rate(format);
+        source
+            .reception
+            .handle_packet(now, index, self.view.timestamp(), clock_rate);
+        let arrival = match &mut source.missing {
+            Some(missing) => missing.handle_packet(now, index),
+            None => Arrival::Expected,
+        };
+        let is_first = self.track.ssrc().is_none();
+        let is_new_source = self.track.handle_source(now, ssrc, place, format);
+        let payload_len = self.commit(place, format, payload, 0)?;
+        Ok(Some(Logged {
+            track: self.track_key,
+            payload_len,
+            is_new_source,
+            is_first,
+            arrival,
+            audio_level: self.audio_level,
+        }))
+    }
+
+    /// A retransmission: what it repairs enters the log as a late packet (RFC 4588).
+    fn log_repair(
+        &mut self,
+        session: &mut Session,
+        source: &mut Source,
+        format: FormatIndex,
+    ) -> Result<Option<Logged>, Refused> {
+        let index = source.window.estimate(self.view.sequence());
+        if !source.window.is_fresh(index) {
+            return Err(Refused::Replayed);
+        }
+        let payload = self.open(session, index)?;
+        source.window.accept(index);
+        let (list_len, plain_len) = (self.list.len(), self.unpadded(payload)?);
+        let Some(ssrc) = self.track.ssrc() else {
+            return Ok(None);
+        };
+        let media = session
+            .sources
+            .iter_mut()
+            .find(|media| media.ssrc == ssrc && media.track == self.track_key);
+        let Some(media) = media else { return Ok(None) };
+        let osn = self
+            .opened(list_len, plain_len)
+            .first_chunk::<OSN_LEN>()
+            .copied();
+        // Without an original number it is a probe for bandwidth, made of padding.
+        let Some(osn) = osn.filter(|_| plain_len > OSN_LEN) else {
+            return Ok(None);
+        };
+        let index = media.window.estimate(u16::from_be_bytes(osn));
+        let Some(place) = self.track.repaired_place(ssrc, index) else {
+            return Ok(None);
+        };
+        if self.track.log.refuses(place.sequence) {
+            return Err(Refused::Replayed);
+        }
+        media.reception.handle_recovered();
+        let arrival = match &mut media.missing {
+            Some(missing) => missing.handle_packet(self.now, index),
+            None => Arrival::Expected,
+        };
+        let payload_len = self.commit(place, format, payload, OSN_LEN)?;
+        Ok(Some(Logged {
+            track: self.track_key,
+            payload_len,
+            is_new_source: false,
+            is_first: false,
+            arrival,
+            audio_level: None,
+        }))
+    }
+
+    /// Decrypts the packet straight into the log, behind its extensions, and returns the length
+    /// of its plaintext.
+    fn open(&mut self, session: &Session, index: u64) -> Result<usize, Refused> {
+        let keys = session.keys.as_ref().ok_or(Refused::NoKeys)?;
+        let header_len = self.view.header_len();
+        let len = self.list.len() + self.packet.len() - header_len;
+        let slot = self.track.log.reserve(len).ok_or(Refused::Malformed)?;
+        let (list, out) = slot.split_at_mut(self.list.len());
+        list.copy_from_slice(self.list);
+        keys.open
+            .open_rtp(self.packet, header_len, index, out)
+            .map_err(|_| Refused::Unauthenticated)
+    }
+
+    /// Bytes of plaintext without RTP padding.
+    fn unpadded(&self, plain_len: usize) -> Result<usize, Refused> {
+        if !self.view.has_padding() {
+            return Ok(plain_len);
+        }
+        let padding = padding_len(self.opened(self.list.len(), plain_len));
+        Ok(plain_len - padding.ok_or(Refused::Malformed)?)
+    }
+
+    /// What was decrypted and is not committed yet.
+    fn opened(&self, list_len: usize, plain_len: usize) -> &[u8] {
+        self.track.log.reserved(list_len..list_len + plain_len)
+    }
+
+    /// Keeps the packet, its first `skip` bytes of plaintext left out; returns what is left.
+    fn commit(
+        &mut self,
+        place: Place,
+        format: FormatIndex,
+        plain_len: usize,
+        skip: usize,
+    ) -> Result<usize, Refused> {
+        let end = self.list.len() + self.unpadded(plain_len)?;
+        let payload = self.list.len() + skip..end;
+        let payload_len = payload.len();
+        let stamp = Stamp {
+            sequence: place.sequence,
+            timestamp: self.view.timestamp(),
+            arrived: self.now,
+            epoch: place.epoch,
+            marker: self.view.marker(),
+            format,
+        };
+        self.track.log.commit(stamp, self.list.len(), payload);
+        Ok(payload_len)
+    }
+}
+
+/// Which track a packet of an unknown source is for: by signalled SSRC (RFC 5576), by MID
+/// (RFC 9143 section 9.2), or, from encoders that send neither, by a payload type that only one
+/// track uses. `None` too when the track has as many sources as it may.
+fn resolve(session: &Session, tracks: &Slab<Track>, view: &RtpView<'_>) -> Option<TrackKey> {
+    let mine = || {
+        session
+            .tracks
+            .iter()
+            .filter_map(|key| Some((*key, tracks.get(*key)?)))
+    };
+    let signalled = mine().find(|(_, track)| {
+        let sources = &track.spec.sources;
+        sources
+            .iter()
+            .any(|s| s.ssrc == view.ssrc() || s.rtx == Some(view.ssrc()))
+    });
+    let has_mid = |track: &Track| {
+        let id = track.spec.extensions.mid?;
+        let (_, mid) = view.extensions().find(|(its, _)| *its == id)?;
+        Some(mid == track.spec.mid.as_bytes())
+    };
+    let found = if signalled.is_some() {
+        signalled
+    } else if mine().any(|(_, track)| has_mid(track).is_some()) {
+        mine().find(|(_, track)| has_mid(track) == Some(true))
+    } else {
+        let mut candidates = mine().filter(|(_, track)| track.usage(view.payload_type()).is_some());
+        let first = candidates.next();
+        first.filter(|_| candidates.next().is_none())
+    };
+    let (key, _) = found?;
+    let count = session
+        .sources
+        .iter()
+        .filter(|source| source.track == key)
+        .count();
+    (count < SSRCS_PER_TRACK_MAX).then_some(key)
+}

@@ -1,0 +1,301 @@
+//! A track's log: its last packets as plaintext, in the order in which they arrived. Every
+//! subscriber reads from it at its own pace, and lost packets are sent again from it.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use crate::command::MediaKind;
+use crate::id::FormatIndex;
+use crate::limits::{AUDIO_LOG_BYTES, AUDIO_LOG_PACKETS, VIDEO_LOG_BYTES, VIDEO_LOG_PACKETS};
+
+/// One ring of bytes, written in order and overwritten when it comes round, and one of entries.
+///
+/// Packets are numbered twice: by *arrival*, 0, 1, 2.., which is what a reader's cursor counts,
+/// and by their sender's *extended sequence number*, which is what a NACK names.
+#[derive(Debug)]
+pub(super) struct Log {
+    bytes: Box<[u8]>,
+    /// Bytes ever written: the next packet begins at this modulo the ring's length.
+    written: u64,
+    entries: Box<[Option<Entry>]>,
+    /// The next packet's arrival number.
+    head: u64,
+    /// The oldest arrival whose bytes are still there.
+    tail: u64,
+    /// Sequence number and arrival number plus one, by the sequence number's low bits.
+    by_sequence: Box<[(u64, u64)]>,
+    newest: u64,
+}
+
+/// What is known of a packet besides its payload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    /// Extended sequence number, unique in the log.
+    pub(super) sequence: u64,
+    /// RTP timestamp as the publisher wrote it.
+    pub(super) timestamp: u32,
+    /// When it arrived.
+    pub(super) arrived: Instant,
+    /// Counts the publisher's changes of SSRC: numbers and timestamps do not continue across one.
+    pub(super) epoch: u32,
+    /// RTP marker bit.
+    pub(super) marker: bool,
+    /// Its payload type.
+    pub(super) format: FormatIndex,
+}
+
+/// A packet in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    /// What is known of it.
+    pub(super) stamp: Stamp,
+    /// Where its reservation begins, in bytes ever written.
+    at: u64,
+    extensions_len: u16,
+    payload_at: u16,
+    payload_len: u16,
+}
+
+impl Entry {
+    /// Bytes of payload.
+    pub(super) fn payload_len(&self) -> usize {
+        usize::from(self.payload_len)
+    }
+}
+
+impl Log {
+    /// An empty log of the size for `kind`. The system maps its pages when they are first written.
+    pub(super) fn new(kind: MediaKind) -> Log {
+        let (packets, bytes) = match kind {
+            MediaKind::Audio => (AUDIO_LOG_PACKETS, AUDIO_LOG_BYTES),
+            MediaKind::Video => (VIDEO_LOG_PACKETS, VIDEO_LOG_BYTES),
+        };
+        Log {
+            bytes: vec![0; bytes].into_boxed_slice(),
+            written: 0,
+            entries: vec![None; packets].into_boxed_slice(),
+            head: 0,
+            tail: 0,
+            by_sequence: vec![(0, 0); packets].into_boxed_slice(),
+            newest: 0,
+        }
+    }
+
+    /// The arrival number that the next packet will get.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// The oldest arrival number that can still be read.
+    pub(super) fn tail(&self) -> u64 {
+        self.tail
+    }
+
+    /// The highest sequence number so far; 0 before the first.
+    pub(super) fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// Whether a packet with this number must not enter: it is there already, or so old that
+    /// nobody can tell whether it was.
+    pub(super) fn refuses(&self, sequence: u64) -> bool {
+        let window = self.by_sequence.len() as u64;
+        if self.head > 0 && sequence.saturating_add(window) <= self.newest {
+            return true;
+        }
+        matches!(self.slot(sequence), Some(&(there, arrival)) if arrival > 0 && there == sequence)
+    }
+
+    /// Room for a packet of `len` bytes in all; the oldest packets make way. What is written there
+    /// counts once [`Log::commit`] is called, and is forgotten otherwise.
+    pub(super) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
+        let ring = self.bytes.len();
+        if len > ring {
+            return None;
+        }
+        let mut at = (self.written % ring as u64) as usize;
+        if at + len > ring {
+            // A packet is never split: the rest of the ring stays unused this time round.
+            self.written += (ring - at) as u64;
+            at = 0;
+        }
+        let oldest = (self.written + len as u64).saturating_sub(ring as u64);
+        while self.tail < self.head
+            && self
+                .stored(self.tail)
+                .is_some_and(|entry| entry.at < oldest)
+        {
+            self.tail += 1;
+        }
+        self.bytes.get_mut(at..at + len)
+    }
+
+    /// What was written into the last reservation, which is not kept yet.
+    pub(super) fn reserved(&self, range: Range<usize>) -> &[u8] {
+        let at = (self.written % self.bytes.len() as u64) as usize;
+        self.bytes
+            .get(at + range.start..at + range.end)
+            .unwrap_or_default()
+    }
+
+    /// Keeps what was written into the last reservation: the extensions at its start, and the
+    /// payload at `payload`.
+    pub(super) fn commit(&mut self, stamp: Stamp, extensions_len: usize, payload: Range<usize>) {
+        let entry = Entry {
+            stamp,
+            at: self.written,
+            extensions_len: extensions_len as u16,
+            payload_at: payload.start as u16,
+            payload_len: payload.len() as u16,
+        };
+        let arrival = self.head;
+        let packets = self.entries.len() as u64;
+        if let Some(place) = self.entries.get_mut((arrival % packets) as usize) {
+            *place = Some(entry);
+        }
+        if let Some(place) = self
+            .by_sequence
+            .get_mut((stamp.sequence % packets) as usize)
+        {
+            *place = (stamp.sequence, arrival + 1);
+        }
+        self.head += 1;
+        self.tail = self.tail.max(self.head.saturating_sub(packets));
+        self.written += payload.end as u64;
+        self.newest = self.newest.max(stamp.sequence);
+    }
+
+    /// Makes every packet unreadable; numbers go on.
+    pub(super) fn forget(&mut self) {
+        self.tail = self.head;
+    }
+
+    /// The packet with this arrival number, while its bytes are there.
+    pub(super) fn entry(&self, arrival: u64) -> Option<&Entry> {
+        if arrival < self.tail || arrival >= self.head {
+            return None;
+        }
+        self.stored(arrival)
+    }
+
+    /// The packet with this sequence number, while its bytes are there.
+    pub(super) fn find(&self, sequence: u64) -> Option<&Entry> {
+        let &(there, arrival) = self.slot(sequence)?;
+        if there != sequence {
+            return None;
+        }
+        self.entry(arrival.checked_sub(1)?)
+    }
+
+    /// A packet's payload.
+    pub(super) fn payload(&self, entry: &Entry) -> &[u8] {
+        let start = self.place(entry) + usize::from(entry.payload_at);
+        self.bytes
+            .get(start..start + usize::from(entry.payload_len))
+            .unwrap_or_default()
+    }
+
+    /// A packet's header extensions, as [`super::extensions`] lists them.
+    pub(super) fn extensions(&self, entry: &Entry) -> &[u8] {
+        let start = self.place(entry);
+        self.bytes
+            .get(start..start + usize::from(entry.extensions_len))
+            .unwrap_or_default()
+    }
+
+    fn place(&self, entry: &Entry) -> usize {
+        (entry.at % self.bytes.len() as u64) as usize
+    }
+
+    fn stored(&self, arrival: u64) -> Option<&Entry> {
+        self.entries
+            .get((arrival % self.entries.len() as u64) as usize)?
+            .as_ref()
+    }
+
+    fn slot(&self, sequence: u64) -> Option<&(u64, u64)> {
+        self.by_sequence
+            .get((sequence % self.by_sequence.len() as u64) as usize)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do")]
+mod tests {
+    use super::*;
+
+    fn push(log: &mut Log, sequence: u64, payload: &[u8]) {
+        let slot = log.reserve(3 + payload.len()).unwrap();
+        slot[..3].copy_from_slice(b"ext");
+        slot[3..].copy_from_slice(payload);
+        let stamp = Stamp {
+            sequence,
+            timestamp: 0,
+            arrived: Instant::now(),
+            epoch: 0,
+            marker: false,
+            format: FormatIndex(0),
+        };
+        log.commit(stamp, 3, 3..3 + payload.len());
+    }
+
+    fn body(sequence: u64) -> Vec<u8> {
+        vec![sequence as u8; 40 + (sequence as usize * 7) % 900]
+    }
+
+    #[test]
+    fn reads_in_arrival_order_and_by_number() {
+        let mut log = Log::new(MediaKind::Audio);
+        for sequence in [10, 12, 11] {
+            push(&mut log, sequence, &body(sequence));
+        }
+        let order: Vec<u64> = (0..log.head())
+            .map(|n| log.entry(n).unwrap().stamp.sequence)
+            .collect();
+        assert_eq!(order, [10, 12, 11]);
+        let entry = *log.find(11).unwrap();
+        assert_eq!(
+            (log.payload(&entry), log.extensions(&entry)),
+            (&body(11)[..], &b"ext"[..])
+        );
+        assert!(log.find(13).is_none() && log.find(11 + 64).is_none());
+        assert!(log.refuses(11) && !log.refuses(13));
+    }
+
+    #[test]
+    fn whatever_can_be_read_is_what_was_written_however_often_the_ring_goes_round() {
+        for kind in [MediaKind::Audio, MediaKind::Video] {
+            let mut log = Log::new(kind);
+            for sequence in 0..5_000 {
+                push(&mut log, sequence, &body(sequence));
+                assert!(log.tail() < log.head());
+                for arrival in [log.tail(), (log.tail() + log.head()) / 2, log.head() - 1] {
+                    let entry = *log.entry(arrival).unwrap();
+                    assert_eq!(log.payload(&entry), body(arrival), "{kind:?} {arrival}");
+                }
+                assert!(log.entry(log.head()).is_none());
+                assert!(log.tail() == 0 || log.entry(log.tail() - 1).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_reservation_that_is_not_kept_leaves_nothing() {
+        let mut log = Log::new(MediaKind::Audio);
+        push(&mut log, 1, &body(1));
+        log.reserve(500).unwrap().fill(0xff);
+        push(&mut log, 2, &body(2));
+        let entry = *log.entry(0).unwrap();
+        assert_eq!((log.payload(&entry), log.head()), (&body(1)[..], 2));
+        assert!(log.reserve(1 << 20).is_none());
+    }
+
+    #[test]
+    fn a_number_from_before_the_window_is_refused() {
+        let mut log = Log::new(MediaKind::Audio);
+        push(&mut log, 1_000, b"x");
+        assert!(!log.refuses(1_000 - 63));
+        assert!(log.refuses(1_000 - 64));
+        assert!(!log.refuses(5_000));
+    }
+}

@@ -1,0 +1,327 @@
+//! A sender's numbers: how a track's sequence numbers and timestamps become those that one
+//! subscriber sees, without a gap when the sender changes from one track to another.
+
+use std::time::{Duration, Instant};
+
+use super::log::Stamp;
+
+/// How many changes of numbering can be looked back over.
+const ANCHORS: usize = 8;
+
+/// Translates numbers, always by addition: from each anchor on, the outgoing number is the
+/// incoming one plus something.
+///
+/// An outgoing extended number is also the SRTP packet index, so one number must never stand for
+/// two packets: each anchor's numbers end where the next anchor's begin.
+#[derive(Debug)]
+pub(super) struct Numbering {
+    /// Newest first.
+    anchors: [Anchor; ANCHORS],
+    anchors_len: usize,
+    /// The first number and timestamp ever, random (RFC 3550 section 5.1).
+    start: (u64, u32),
+    highest: Option<Highest>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Anchor {
+    epoch: u32,
+    /// First incoming number that this anchor is for.
+    from: u64,
+    /// The outgoing number of `from`.
+    to: u64,
+    /// Added to incoming timestamps.
+    timestamp: u32,
+}
+
+/// The packet sent with the highest number.
+#[derive(Clone, Copy, Debug)]
+struct Highest {
+    sequence: u64,
+    timestamp: u32,
+    arrived: Instant,
+}
+
+/// A packet's outgoing numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Numbers {
+    /// Extended sequence number, which is also the SRTP packet index (RFC 3711 section 3.3.1).
+    pub(super) sequence: u64,
+    /// RTP timestamp.
+    pub(super) timestamp: u32,
+}
+
+impl Numbering {
+    /// Numbers that begin somewhere random. The first number stays below 2^15, so that a packet
+    /// from shortly before it cannot make a receiver guess a wrong rollover counter
+    /// (RFC 3711 section 3.3.1).
+    pub(super) fn new(random: u64) -> Numbering {
+        Numbering {
+            anchors: [Anchor::default(); ANCHORS],
+            anchors_len: 0,
+            start: (random >> 49, random as u32),
+            highest: None,
+        }
+    }
+
+    /// Forgets the track: whatever comes next is another one, and continues where this one ended.
+    pub(super) fn detach(&mut self) {
+        self.anchors_len = 0;
+    }
+
+    /// The numbers under which this packet would leave now; `None` when it is from before this
+    /// sender began with the track, or its number is taken.
+    pub(super) fn upcoming(&self, stamp: &Stamp, clock_rate: u32) -> Option<Numbers> {
+        if self
+            .newest()
+            .is_some_and(|anchor| anchor.epoch >= stamp.epoch)
+        {
+            return self.translate(stamp);
+        }
+        let Some(highest) = self.highest else {
+            return Some(Numbers {
+                sequence: self.start.0,
+                timestamp: self.start.1,
+            });
+        };
+        let elapsed = stamp.arrived.saturating_duration_since(highest.arrived);
+        let timestamp = highest
+            .timestamp
+            .wrapping_add(ticks(elapsed, clock_rate).max(1));
+        Some(Numbers {
+            sequence: highest.sequence + 1,
+            timestamp,
+        })
+    }
+
+    /// The packet leaves with these numbers, which [`Numbering::upcoming`] said just before.
+    pub(super) fn commit(&mut self, stamp: &Stamp, numbers: Numbers) {
+        if self
+            .newest()
+            .is_none_or(|anchor| anchor.epoch < stamp.epoch)
+        {
+            self.anchor(Anchor {
+                epoch: stamp.epoch,
+                from: stamp.sequence,
+                to: numbers.sequence,
+                timestamp: numbers.timestamp.wrapping_sub(stamp.timestamp),
+            });
+        }
+        if self
+            .highest
+            .is_none_or(|highest| highest.sequence < numbers.sequence)
+        {
+            self.highest = Some(Highest {
+                sequence: numbers.sequence,
+                timestamp: numbers.timestamp,
+                arrived: stamp.arrived,
+            });
+        }
+    }
+
+    /// Notes that this packet will not be sent at all, so that the numbers close over it.
+    /// A late packet leaves its gap: its neighbours are gone already.
+    pub(super) fn skip(&mut self, stamp: &Stamp) {
+        let Some(anchor) = self.newest().copied() else {
+            return;
+        };
+        let Some(numbers) = self.translate(stamp) else {
+            return;
+        };
+        let is_late = self
+            .highest
+            .is_some_and(|highest| numbers.sequence <= highest.sequence);
+        if anchor.epoch != stamp.epoch || stamp.sequence < anchor.from || is_late {
+            return;
+        }
+        let next = Anchor {
+            from: stamp.sequence + 1,
+            to: numbers.sequence,
+            ..anchor
+        };
+        if anchor.from == stamp.sequence
+            && let Some(newest) = self.anchors.first_mut()
+        {
+            *newest = next;
+        } else {
+            self.anchor(next);
+        }
+    }
+
+    /// The numbers of a packet that an anchor covers.
+    pub(super) fn translate(&self, stamp: &Stamp) -> Option<Numbers> {
+        let mut limit = u64::MAX;
+        for anchor in self.anchors() {
+            if let Some(after) = stamp.sequence.checked_sub(anchor.from) {
+                let sequence = anchor.to.checked_add(after)?;
+                let timestamp = stamp.timestamp.wrapping_add(anchor.timestamp);
+                return (sequence < limit).then_some(Numbers {
+                    sequence,
+                    timestamp,
+                });
+            }
+            limit = anchor.to;
+        }
+        None
+    }
+
+    /// The incoming number of the packet that left, or would have left, with this outgoing one.
+    pub(super) fn invert(&self, outgoing: u64) -> Option<u64> {
+        let mut limit = u64::MAX;
+        for anchor in self.anchors() {
+            if let Some(after) = outgoing.checked_sub(anchor.to) {
+                let sequence = anchor.from.checked_add(after)?;
+                return (sequence < limit).then_some(sequence);
+            }
+            limit = anchor.from;
+        }
+        None
+    }
+
+    /// The extended number that a receiver means by its low 16 bits; `None` when it was never sent.
+    pub(super) fn extend(&self, sequence: u16) -> Option<u64> {
+        let highest = self.highest?.sequence;
+        let back = u64::from((highest as u16).wrapping_sub(sequence));
+        highest.checked_sub(back)
+    }
+
+    /// A timestamp of the track, now, in the sender's terms.
+    pub(super) fn timestamp(&self, timestamp: u32) -> Option<u32> {
+        Some(timestamp.wrapping_add(self.newest()?.timestamp))
+    }
+
+    /// The epoch that was anchored last.
+    pub(super) fn epoch(&self) -> Option<u32> {
+        Some(self.newest()?.epoch)
+    }
+
+    /// The highest number sent, if any was.
+    pub(super) fn highest(&self) -> Option<u64> {
+        Some(self.highest?.sequence)
+    }
+
+    fn anchors(&self) -> impl Iterator<Item = &Anchor> {
+        self.anchors.iter().take(self.anchors_len)
+    }
+
+    fn newest(&self) -> Option<&Anchor> {
+        self.anchors().next()
+    }
+
+    fn anchor(&mut self, anchor: Anchor) {
+        self.anchors.rotate_right(1);
+        if let Some(newest) = self.anchors.first_mut() {
+            *newest = anchor;
+        }
+        self.anchors_len = (self.anchors_len + 1).min(ANCHORS);
+    }
+}
+
+/// A duration in units of an RTP clock.
+pub(super) fn ticks(duration: Duration, clock_rate: u32) -> u32 {
+    (duration.as_micros().wrapping_mul(u128::from(clock_rate)) / 1_000_000) as u32
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do")]
+mod tests {
+    use super::*;
+    use crate::id::FormatIndex;
+
+    fn stamp(epoch: u32, sequence: u64, at: Instant) -> Stamp {
+        let timestamp = (sequence as u32).wrapping_mul(3_000);
+        Stamp {
+            sequence,
+            timestamp,
+            arrived: at,
+            epoch,
+            marker: false,
+            format: FormatIndex(0),
+        }
+    }
+
+    fn numbering() -> Numbering {
+        Numbering::new(0xffff_ffff_ffff_ffff)
+    }
+
+    fn forward(numbering: &mut Numbering, stamp: &Stamp) -> Option<Numbers> {
+        let numbers = numbering.upcoming(stamp, 90_000)?;
+        numbering.commit(stamp, numbers);
+        Some(numbers)
+    }
+
+    #[test]
+    fn late_packets_keep_their_place_and_those_from_before_the_start_are_not_sent() {
+        let (mut numbers, now) = (numbering(), Instant::now());
+        let first = forward(&mut numbers, &stamp(0, 100, now)).unwrap();
+        assert_eq!(first.sequence, (1 << 15) - 1);
+        let later = forward(&mut numbers, &stamp(0, 102, now)).unwrap();
+        let late = forward(&mut numbers, &stamp(0, 101, now)).unwrap();
+        assert_eq!(
+            (late.sequence, later.sequence),
+            (first.sequence + 1, first.sequence + 2)
+        );
+        assert_eq!(late.timestamp.wrapping_sub(first.timestamp), 3_000);
+        assert_eq!(forward(&mut numbers, &stamp(0, 99, now)), None);
+    }
+
+    #[test]
+    fn numbers_continue_across_tracks_and_sources() {
+        let (mut numbers, now) = (numbering(), Instant::now());
+        let old = forward(&mut numbers, &stamp(0, 100, now)).unwrap();
+        numbers.detach();
+        let later = now + Duration::from_millis(100);
+        let new = forward(&mut numbers, &stamp(0, 7_000, later)).unwrap();
+        assert_eq!(new.sequence, old.sequence + 1);
+        assert_eq!(new.timestamp.wrapping_sub(old.timestamp), 9_000);
+        let epoch = forward(&mut numbers, &stamp(1, 90_000, later)).unwrap();
+        assert_eq!(epoch.sequence, new.sequence + 1);
+        assert_eq!(epoch.timestamp, new.timestamp.wrapping_add(1));
+        // A straggler of the epoch before would need a number that is taken.
+        assert_eq!(forward(&mut numbers, &stamp(0, 7_001, later)), None);
+        assert_eq!(forward(&mut numbers, &stamp(0, 6_999, later)), None);
+    }
+
+    #[test]
+    fn numbers_close_over_packets_that_are_not_sent() {
+        let (mut numbers, now) = (numbering(), Instant::now());
+        let mut sent = Vec::new();
+        for sequence in [10, 11, 12, 13, 14, 16, 15, 17] {
+            let stamp = stamp(0, sequence, now);
+            if matches!(sequence, 11 | 12 | 16) {
+                numbers.skip(&stamp);
+            } else {
+                sent.push(forward(&mut numbers, &stamp).unwrap().sequence - sequence);
+            }
+        }
+        // 10 | 13 14 | 15 late, from before 16 was left out | 17
+        let start = sent.first().copied().unwrap();
+        assert_eq!(sent, [start, start - 2, start - 2, start - 2, start - 3]);
+    }
+
+    #[test]
+    fn a_nacked_number_leads_back_to_the_packet_that_left_with_it() {
+        let (mut numbers, now) = (numbering(), Instant::now());
+        let mut sent = Vec::new();
+        for sequence in 0..70_000 {
+            let stamp = stamp(u32::from(sequence >= 69_990), sequence + 5, now);
+            if sequence % 3_000 == 17 {
+                numbers.skip(&stamp);
+            } else {
+                sent.push((
+                    sequence + 5,
+                    forward(&mut numbers, &stamp).unwrap().sequence,
+                ));
+            }
+        }
+        for &(incoming, outgoing) in sent.iter().rev().take(10_000) {
+            let extended = numbers.extend(outgoing as u16).unwrap();
+            assert_eq!(
+                (extended, numbers.invert(extended)),
+                (outgoing, Some(incoming))
+            );
+        }
+        let gapless = sent.windows(2).all(|pair| pair[1].1 == pair[0].1 + 1);
+        assert!(gapless);
+    }
+}

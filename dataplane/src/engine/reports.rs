@@ -1,0 +1,287 @@
+//! RTCP on its way out: reports of both kinds, NACKs, and requests for key frames.
+
+use std::time::Instant;
+
+use super::Engine;
+use super::clock::{Ntp, duration_to_middle};
+use super::outbox::Outbox;
+use super::session::{Session, SessionKey};
+use super::source::Source;
+use super::track::{TrackKey, has_keyframes};
+use crate::counters::Counters;
+use crate::id::Ssrc;
+use crate::limits::{CNAME_BYTES_MAX, TRACKS_PER_SESSION_MAX};
+use crate::wire::rtcp_writer::REPORT_BLOCKS_MAX;
+use crate::wire::{ReportBlock, RtcpWriter};
+
+/// Largest compound before encryption, in bytes: fits any path with what SRTCP adds.
+const COMPOUND_MAX: usize = 1_160;
+
+/// A sender report without blocks (RFC 3550 section 6.4.1).
+const SENDER_REPORT_LEN: usize = 28;
+
+/// Packets to ask for in one NACK.
+const NACKS_PER_PACKET: usize = 64;
+
+const _: () = assert!(
+    SENDER_REPORT_LEN
+        + REPORT_BLOCKS_MAX * 24
+        + sdes_len(CNAME_BYTES_MAX)
+        + 20
+        + TRACKS_PER_SESSION_MAX * 4
+        <= COMPOUND_MAX,
+    "a compound's first packets always fit"
+);
+
+/// What a subscriber is told of one stream.
+#[derive(Debug)]
+pub(super) struct SenderReport {
+    ssrc: Ssrc,
+    timestamp: u32,
+    packets: u32,
+    octets: u32,
+    cname: String,
+}
+
+/// What one round of reports to a session says.
+struct Round<'a> {
+    local: Ssrc,
+    now: Ntp,
+    senders: &'a [SenderReport],
+    blocks: &'a [ReportBlock],
+    /// Bits per second that these sources may send together.
+    remb: Option<(u64, &'a [Ssrc])>,
+}
+
+impl Engine {
+    /// Sends a session its reports: what it is sent, what of it arrives, and how much it may send.
+    pub(super) fn send_reports(&mut self, now: Instant, key: SessionKey) {
+        let ours = self.clock.ntp(now);
+        let senders = self.sender_reports(key, ours);
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let tracks = &self.tracks;
+        let video: Vec<Ssrc> = session
+            .tracks
+            .iter()
+            .filter_map(|track| tracks.get(*track))
+            .filter(|track| has_keyframes(track.spec.kind))
+            .filter_map(super::track::Track::ssrc)
+            .collect();
+        let blocks: Vec<ReportBlock> = session
+            .sources
+            .iter_mut()
+            .filter(|source| !source.is_repair && source.reception.is_active())
+            .take(REPORT_BLOCKS_MAX)
+            .map(|source| report_block(now, source))
+            .collect();
+        let remb = (!video.is_empty())
+            .then_some((self.config.publisher_bitrate_bps_max, video.as_slice()));
+        if senders.is_empty() && blocks.is_empty() && remb.is_none() {
+            return;
+        }
+        let mut round = Round {
+            local: session.rtcp_ssrc,
+            now: ours,
+            senders: &senders,
+            blocks: &blocks,
+            remb,
+        };
+        loop {
+            let mut buffer = [0; COMPOUND_MAX];
+            let mut writer = RtcpWriter::new(&mut buffer);
+            let written = round.write(&mut writer);
+            let len = writer.len();
+            let compound = buffer.get(..len).unwrap_or_default();
+            send_compound(session, &mut self.outbox, &mut self.counters, compound);
+            let rest = round.senders.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                return;
+            }
+            round = Round {
+                senders: rest,
+                blocks: &[],
+                remb: None,
+                ..round
+            };
+        }
+    }
+
+    /// What the session's senders report: those that sent something since the last time, and
+    /// whose publisher has said how its RTP clock relates to time.
+    fn sender_reports(&mut self, key: SessionKey, ours: Ntp) -> Vec<SenderReport> {
+        let Some(session) = self.sessions.get(key) else {
+            return Vec::new();
+        };
+        let mut reports = Vec::new();
+        for &(sender_key, ssrc) in &session.senders {
+            let Some(sender) = self.senders.get_mut(sender_key) else {
+                continue;
+            };
+            let Some(source) = sender.source.as_ref() else {
+                continue;
+            };
+            let Some(track) = self.tracks.get(source.track) else {
+                continue;
+            };
+            let Some(publisher) = self.sessions.get(track.session) else {
+                continue;
+            };
+            let theirs = publisher.remote_clock.theirs(ours);
+            let timestamp = || {
+                let clock = track
+                    .clock
+                    .filter(|c| Some(c.epoch) == sender.numbering.epoch())?;
+                let timestamp = clock.timestamp_at(theirs?, track.current_clock_rate()?);
+                sender.numbering.timestamp(timestamp)
+            };
+            let Some(timestamp) = timestamp().filter(|_| sender.packets != sender.reported) else {
+                continue;
+            };
+            sender.reported = sender.packets;
+            reports.push(SenderReport {
+                ssrc,
+                timestamp,
+                packets: sender.packets,
+                octets: sender.octets,
+                cname: sender.spec.cname.clone(),
+            });
+        }
+        reports
+    }
+
+    /// Asks a session for the packets of it that are missing and due.
+    pub(super) fn send_nacks(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let rtt = session.rtt();
+        for index in 0..session.sources.len() {
+            let Some(source) = session.sources.get_mut(index) else {
+                return;
+            };
+            let Some(missing) = &mut source.missing else {
+                continue;
+            };
+            let mut lost = [0; NACKS_PER_PACKET];
+            let count = missing.take_due(now, rtt, &mut lost);
+            if count == 0 {
+                continue;
+            }
+            self.counters.nacks_sent += count as u64;
+            let (local, media) = (session.rtcp_ssrc, source.ssrc);
+            let lost = lost.into_iter().take(count);
+            let mut buffer = [0; COMPOUND_MAX];
+            let mut writer = RtcpWriter::new(&mut buffer);
+            let is_whole = writer.receiver_report(local, &[]) && writer.nack(local, media, lost);
+            let len = writer.len();
+            debug_assert!(is_whole, "so few numbers always fit");
+            let compound = buffer.get(..len).unwrap_or_default();
+            send_compound(session, &mut self.outbox, &mut self.counters, compound);
+        }
+    }
+
+    /// Asks a track's publisher for a key frame.
+    pub(super) fn send_picture_loss(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let Some(media) = track.ssrc() else { return };
+        let Some(session) = self.sessions.get_mut(track.session) else {
+            return;
+        };
+        self.counters.keyframe_requests += 1;
+        let mut buffer = [0; 64];
+        let mut writer = RtcpWriter::new(&mut buffer);
+        let local = session.rtcp_ssrc;
+        let is_whole = writer.receiver_report(local, &[]) && writer.pli(local, media);
+        let len = writer.len();
+        debug_assert!(is_whole, "a report and a request are 20 bytes");
+        let compound = buffer.get(..len).unwrap_or_default();
+        send_compound(session, &mut self.outbox, &mut self.counters, compound);
+    }
+}
+
+impl Round<'_> {
+    /// Writes one compound, which begins with a report (RFC 3550 section 6.1), and returns how
+    /// many senders it covers.
+    fn write(&self, writer: &mut RtcpWriter<'_>) -> usize {
+        let mut written = 0;
+        let begun = match self.senders.first() {
+            Some(first) => {
+                written = 1;
+                first.write(writer, self.now, self.blocks)
+            }
+            None => writer.receiver_report(self.local, self.blocks),
+        };
+        debug_assert!(begun, "the first packets always fit");
+        if let Some((bitrate_bps, ssrcs)) = self.remb {
+            let local = self.senders.first().map_or(self.local, |first| first.ssrc);
+            let fits = writer.remb(local, bitrate_bps, ssrcs);
+            debug_assert!(fits, "the first packets always fit");
+        }
+        for report in self.senders.iter().skip(1) {
+            let len = SENDER_REPORT_LEN + sdes_len(report.cname.len());
+            if writer.len() + len > COMPOUND_MAX || !report.write(writer, self.now, &[]) {
+                break;
+            }
+            written += 1;
+        }
+        // A sender that does not even fit alone is passed over, or the round would never end.
+        written.max(1)
+    }
+}
+
+impl SenderReport {
+    fn write(&self, writer: &mut RtcpWriter<'_>, now: Ntp, blocks: &[ReportBlock]) -> bool {
+        writer.sender_report(
+            self.ssrc,
+            now.0,
+            self.timestamp,
+            self.packets,
+            self.octets,
+            blocks,
+        ) && writer.sdes_cname(self.ssrc, &self.cname)
+    }
+}
+
+/// Bytes of a source description with a name of this length.
+const fn sdes_len(cname_len: usize) -> usize {
+    4 + (4 + 2 + cname_len + 1).next_multiple_of(4)
+}
+
+fn report_block(now: Instant, source: &mut Source) -> ReportBlock {
+    let counted = source.reception.report();
+    let (last_sr, delay) = match source.reception.last_report() {
+        Some((ntp, at)) => (
+            ntp.middle(),
+            duration_to_middle(now.saturating_duration_since(at)),
+        ),
+        None => (0, 0),
+    };
+    ReportBlock {
+        ssrc: source.ssrc,
+        fraction_lost: counted.fraction_lost,
+        lost: counted.cumulative_lost,
+        highest_sequence: counted.highest,
+        jitter: counted.jitter,
+        last_sr,
+        delay_since_last_sr: delay,
+    }
+}
+
+/// Encrypts a compound and queues it, if the session can be reached.
+fn send_compound(
+    session: &mut Session,
+    outbox: &mut Outbox,
+    counters: &mut Counters,
+    compound: &[u8],
+) {
+    let (Some(path), Some(keys)) = (session.ice.media_path(), &mut session.keys) else {
+        return;
+    };
+    if !outbox.push_with(path, |out| keys.rtcp.seal(compound, out)) {
+        counters.drop_control_queue_full += 1;
+    }
+}

@@ -1,0 +1,210 @@
+//! A stream to one subscriber: its numbers, and what its packets look like.
+
+use super::extensions::ForwardedIds;
+use super::log::Log;
+use super::numbering::Numbering;
+use super::session::SessionKey;
+use super::slab::Key;
+use super::track::{Track, TrackKey};
+use crate::command::{Feed, Format, PayloadKind, SenderFormat, SenderSpec};
+use crate::id::{FormatIndex, PayloadType};
+use crate::wire::{ExtensionBlock, red};
+
+/// Names a sender within the engine.
+pub(super) type SenderKey = Key<Sender>;
+
+/// An outgoing stream.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) session: SessionKey,
+    pub(super) spec: SenderSpec,
+    pub(super) source: Option<FeedState>,
+    pub(super) numbering: Numbering,
+    /// The next number of its retransmissions' own stream (RFC 4588 section 4).
+    pub(super) rtx_next: u64,
+    /// Packets before this number may have looked different: without RTX they must not be sent
+    /// again, because the same SRTP index would seal another content.
+    resend_from: u64,
+    /// Whether it is in its session's list of senders with packets to send.
+    pub(super) is_pending: bool,
+    /// For sender reports.
+    pub(super) packets: u32,
+    /// For sender reports: payload bytes.
+    pub(super) octets: u32,
+    /// Packets as of the last sender report.
+    pub(super) reported: u32,
+    ids: ForwardedIds,
+}
+
+/// What feeds a sender now.
+#[derive(Debug)]
+pub(super) struct FeedState {
+    pub(super) track: TrackKey,
+    /// Arrival number of the next packet to send from the track's log.
+    pub(super) cursor: u64,
+    payload_types: Vec<Option<SenderFormat>>,
+    routes: Vec<Option<Route>>,
+}
+
+/// How packets of one format leave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route {
+    pub(super) payload_type: PayloadType,
+    /// Payload type of retransmissions, if the receiver knows them.
+    pub(super) rtx: Option<PayloadType>,
+    pub(super) treatment: Treatment,
+}
+
+/// What happens to a payload on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Nothing.
+    Copy,
+    /// RFC 2198 redundancy: the inner payload type is renamed.
+    Rename(PayloadType, PayloadType),
+    /// RFC 2198 redundancy: only the newest block is sent, as what it is.
+    Unwrap,
+}
+
+impl Sender {
+    /// A silent sender; `random` starts its numbers.
+    pub(super) fn new(session: SessionKey, spec: SenderSpec, random: [u64; 2]) -> Sender {
+        let [media, rtx] = random;
+        Sender {
+            session,
+            ids: ForwardedIds::new(&spec.extensions),
+            spec,
+            source: None,
+            numbering: Numbering::new(media),
+            rtx_next: rtx >> 49,
+            resend_from: 0,
+            is_pending: false,
+            packets: 0,
+            octets: 0,
+            reported: 0,
+        }
+    }
+
+    /// Renegotiation: the numbers stay.
+    pub(super) fn replace_spec(&mut self, spec: SenderSpec) {
+        self.ids = ForwardedIds::new(&spec.extensions);
+        self.spec = spec;
+        self.protect_indices();
+    }
+
+    /// Sends the track from `cursor` on; whether that is another track than before.
+    pub(super) fn feed(&mut self, key: TrackKey, track: &Track, feed: Feed) -> bool {
+        let routes = routes(&track.spec.formats, &feed.payload_types);
+        let payload_types = feed.payload_types;
+        self.protect_indices();
+        if let Some(source) = self.source.as_mut().filter(|source| source.track == key) {
+            source.payload_types = payload_types;
+            source.routes = routes;
+            return false;
+        }
+        self.numbering.detach();
+        let cursor = track.log.head();
+        self.source = Some(FeedState {
+            track: key,
+            cursor,
+            payload_types,
+            routes,
+        });
+        true
+    }
+
+    /// The track's formats changed.
+    pub(super) fn reroute(&mut self, formats: &[Format]) {
+        self.protect_indices();
+        if let Some(source) = &mut self.source {
+            source.routes = routes(formats, &source.payload_types);
+        }
+    }
+
+    /// Falls silent.
+    pub(super) fn stop(&mut self) {
+        self.source = None;
+        self.numbering.detach();
+        self.protect_indices();
+    }
+
+    /// Starts again with whatever arrives next.
+    pub(super) fn skip_to_head(&mut self, log: &Log) {
+        if let Some(source) = &mut self.source {
+            source.cursor = log.head();
+        }
+    }
+
+    /// Whether the packet that left with this number would leave byte for byte the same again.
+    pub(super) fn is_repeatable(&self, sequence: u64) -> bool {
+        sequence >= self.resend_from
+    }
+
+    /// Writes the extensions of a packet: our MID, and what the publisher said.
+    pub(super) fn extensions(&self, list: &[u8], send_time: [u8; 3], block: &mut ExtensionBlock) {
+        block.clear();
+        let ids = &self.spec.extensions;
+        // An element that does not fit is left out; the block says so and stays valid.
+        if let Some(id) = ids.mid {
+            let _ = block.push(id, self.spec.mid.as_bytes());
+        }
+        // Without RTX a packet may have to leave a second time exactly as it was, so it cannot
+        // say when it leaves.
+        if let Some(id) = ids.abs_send_time.filter(|_| self.spec.rtx.is_some()) {
+            let _ = block.push(id, &send_time);
+        }
+        self.ids.each(list, |id, value| {
+            let _ = block.push(id, value);
+        });
+    }
+
+    fn protect_indices(&mut self) {
+        self.resend_from = self.numbering.highest().map_or(0, |highest| highest + 1);
+    }
+}
+
+impl FeedState {
+    /// How packets of this format leave, if the receiver takes it.
+    pub(super) fn route(&self, format: FormatIndex) -> Option<Route> {
+        *self.routes.get(usize::from(format.0))?
+    }
+}
+
+impl Route {
+    /// The part of a payload that leaves; `None` when it cannot be unwrapped.
+    pub(super) fn body<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]> {
+        match self.treatment {
+            Treatment::Copy | Treatment::Rename(..) => Some(payload),
+            Treatment::Unwrap => red::primary(payload).map(|(_, body)| body),
+        }
+    }
+}
+
+fn routes(formats: &[Format], accepted: &[Option<SenderFormat>]) -> Vec<Option<Route>> {
+    let taken = |index: usize| accepted.get(index).copied().flatten();
+    let route = |(index, format): (usize, &Format)| match format.payload {
+        PayloadKind::Opaque => {
+            let mine = taken(index)?;
+            Some(Route {
+                payload_type: mine.payload_type,
+                rtx: mine.rtx,
+                treatment: Treatment::Copy,
+            })
+        }
+        PayloadKind::Red(FormatIndex(inner)) => {
+            let inner_format = taken(usize::from(inner))?;
+            let theirs = formats.get(usize::from(inner))?.payload_type;
+            let (mine, treatment) = match taken(index) {
+                Some(red) if theirs == inner_format.payload_type => (red, Treatment::Copy),
+                Some(red) => (red, Treatment::Rename(theirs, inner_format.payload_type)),
+                None => (inner_format, Treatment::Unwrap),
+            };
+            Some(Route {
+                payload_type: mine.payload_type,
+                rtx: mine.rtx,
+                treatment,
+            })
+        }
+    };
+    formats.iter().enumerate().map(route).collect()
+}

@@ -1,0 +1,119 @@
+//! One client: its connectivity, its keys, what it publishes and what it is sent.
+
+use std::time::{Duration, Instant};
+
+use super::clock::RemoteClock;
+use super::ice::{Credentials, Ice};
+use super::resend::ResendQueue;
+use super::sender::SenderKey;
+use super::slab::Key;
+use super::source::Source;
+use super::track::TrackKey;
+use crate::command::{DtlsSpec, SessionSpec, SrtpKeys};
+use crate::id::{SessionId, Ssrc};
+use crate::limits::{CONNECT_TIMEOUT, CONSENT_TIMEOUT, SENDERS_PER_SESSION_MAX};
+use crate::srtp::{KeyError, OpenKey, RtcpKeys, SealKey};
+
+/// Names a session within the engine.
+pub(super) type SessionKey = Key<Session>;
+
+/// What a round trip is taken to be before one was measured.
+const RTT_ASSUMED: Duration = Duration::from_millis(80);
+
+/// A client.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) id: SessionId,
+    pub(super) opened_at: Instant,
+    pub(super) ice: Ice,
+    pub(super) dtls: DtlsSpec,
+    /// There once the handshake is done.
+    pub(super) keys: Option<Keys>,
+    /// Whether control knows that media can flow.
+    pub(super) is_connected: bool,
+    /// Our SSRC in RTCP that belongs to no sender.
+    pub(super) rtcp_ssrc: Ssrc,
+    pub(super) tracks: Vec<TrackKey>,
+    pub(super) sources: Vec<Source>,
+    pub(super) senders: Vec<(SenderKey, Ssrc)>,
+    /// Senders with packets to send, video first: an audio packet rides at the end of a burst.
+    pub(super) pending: Vec<SenderKey>,
+    pub(super) resends: ResendQueue,
+    /// Whether it waits in the engine's queue of sessions to send to.
+    pub(super) is_ready: bool,
+    pub(super) remote_clock: RemoteClock,
+    /// Measured by report blocks.
+    pub(super) rtt: Option<Duration>,
+}
+
+/// The keys of a session's media and control packets.
+#[derive(Debug)]
+pub(super) struct Keys {
+    pub(super) open: OpenKey,
+    pub(super) seal: SealKey,
+    pub(super) rtcp: RtcpKeys,
+}
+
+impl Keys {
+    /// Derives everything from what the handshake exported.
+    ///
+    /// # Errors
+    /// A key or salt of the wrong length.
+    pub(super) fn new(keys: &SrtpKeys) -> Result<Keys, KeyError> {
+        Ok(Keys {
+            open: OpenKey::new(keys.profile, &keys.receive)?,
+            seal: SealKey::new(keys.profile, &keys.send)?,
+            rtcp: RtcpKeys::new(keys)?,
+        })
+    }
+}
+
+impl Session {
+    /// A session that waits for its first check.
+    pub(super) fn new(now: Instant, spec: SessionSpec, rtcp_ssrc: Ssrc) -> Session {
+        Session {
+            id: spec.session,
+            opened_at: now,
+            ice: Ice::new(Credentials::new(spec.ice)),
+            dtls: spec.dtls,
+            keys: None,
+            is_connected: false,
+            rtcp_ssrc,
+            tracks: Vec::new(),
+            sources: Vec::new(),
+            senders: Vec::new(),
+            pending: Vec::new(),
+            resends: ResendQueue::new(now),
+            is_ready: false,
+            remote_clock: RemoteClock::default(),
+            rtt: None,
+        }
+    }
+
+    /// The round trip to the client, measured or assumed.
+    pub(super) fn rtt(&self) -> Duration {
+        self.rtt.unwrap_or(RTT_ASSUMED)
+    }
+
+    /// Until when the client must have been heard.
+    pub(super) fn deadline(&self) -> Instant {
+        self.ice
+            .heard_at()
+            .map_or(self.opened_at + CONNECT_TIMEOUT, |heard_at| {
+                heard_at + CONSENT_TIMEOUT
+            })
+    }
+
+    /// The sender with this SSRC.
+    pub(super) fn sender(&self, ssrc: Ssrc) -> Option<SenderKey> {
+        self.senders
+            .iter()
+            .find(|(_, its)| *its == ssrc)
+            .map(|(key, _)| *key)
+    }
+
+    /// Whether one more sender is within the limit.
+    pub(super) fn has_sender_room(&self) -> bool {
+        self.senders.len() < SENDERS_PER_SESSION_MAX
+    }
+}

@@ -1,0 +1,225 @@
+//! What happens because time passes.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use super::Engine;
+use super::session::SessionKey;
+use super::track::{TrackKey, has_keyframes};
+use crate::event::{CloseReason, Event, Report, TrackReport};
+use crate::limits::{REPORT_INTERVAL, RTCP_INTERVAL};
+
+/// What is due when. What most sessions never need (missing packets, key frames held back,
+/// speakers who fall silent) is in short lists, so that no timer moves because a packet came.
+#[derive(Debug)]
+pub(super) struct Timers {
+    /// One entry for each session: its next round of reports and checks.
+    ticks: BinaryHeap<Reverse<(Instant, SessionKey)>>,
+    /// Sessions that miss packets, and when the first of those is due.
+    missing: Vec<SessionKey>,
+    missing_due: Option<Instant>,
+    /// Tracks whose key frame was asked for too soon.
+    keyframes: Vec<TrackKey>,
+    /// Tracks whose person speaks.
+    speakers: Vec<TrackKey>,
+    report_at: Instant,
+    reported_at: Instant,
+}
+
+impl Timers {
+    /// No session yet.
+    pub(super) fn new(start: Instant) -> Timers {
+        Timers {
+            ticks: BinaryHeap::new(),
+            missing: Vec::new(),
+            missing_due: None,
+            keyframes: Vec::new(),
+            speakers: Vec::new(),
+            report_at: start + REPORT_INTERVAL,
+            reported_at: start,
+        }
+    }
+}
+
+impl Engine {
+    /// When something is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let timers = &self.timers;
+        let tick = timers.ticks.peek().map(|Reverse((at, _))| *at);
+        let keyframe = timers
+            .keyframes
+            .iter()
+            .filter_map(|key| self.tracks.get(*key)?.keyframe.due());
+        let speaker = timers
+            .speakers
+            .iter()
+            .filter_map(|key| self.tracks.get(*key)?.speech.due());
+        [Some(timers.report_at), tick, timers.missing_due]
+            .into_iter()
+            .flatten()
+            .chain(keyframe)
+            .chain(speaker)
+            .min()
+    }
+
+    /// Does everything that is due.
+    pub(super) fn fire(&mut self, now: Instant) {
+        while let Some(&Reverse((at, key))) = self.timers.ticks.peek() {
+            if at > now {
+                break;
+            }
+            self.timers.ticks.pop();
+            self.tick(now, key);
+        }
+        if self.timers.missing_due.is_some_and(|due| due <= now) {
+            self.fire_missing(now);
+        }
+        self.fire_keyframes(now);
+        self.fire_speakers(now);
+        if self.timers.report_at <= now {
+            self.report(now);
+        }
+    }
+
+    /// Sets a session's next round.
+    pub(super) fn schedule_tick(&mut self, at: Instant, key: SessionKey) {
+        self.timers.ticks.push(Reverse((at, key)));
+    }
+
+    /// A session's regular round: whether it is still there, and its reports.
+    fn tick(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let deadline = session.deadline();
+        if now >= deadline {
+            let was_heard = session.ice.heard_at().is_some();
+            let reason = if was_heard {
+                CloseReason::ConsentExpired
+            } else {
+                CloseReason::NeverConnected
+            };
+            self.close(now, key, reason);
+            return;
+        }
+        if session.is_connected {
+            self.send_reports(now, key);
+        }
+        self.schedule_tick(deadline.min(now + RTCP_INTERVAL), key);
+    }
+
+    /// A session misses packets.
+    pub(super) fn watch_missing(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        let due = session
+            .sources
+            .iter()
+            .filter_map(|source| source.missing.as_ref()?.due())
+            .min();
+        if let Some(due) = due {
+            let timers = &mut self.timers;
+            timers.missing_due = Some(timers.missing_due.map_or(due, |other| other.min(due)));
+            if !timers.missing.contains(&key) {
+                timers.missing.push(key);
+            }
+        }
+    }
+
+    fn fire_missing(&mut self, now: Instant) {
+        self.timers.missing_due = None;
+        // A session that still misses something enters the list again.
+        for _ in 0..self.timers.missing.len() {
+            let key = self.timers.missing.remove(0);
+            self.send_nacks(now, key);
+            self.watch_missing(key);
+        }
+    }
+
+    /// Somebody needs a key frame of a track.
+    pub(super) fn request_keyframe(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        // A track that has not begun will begin with one.
+        if !has_keyframes(track.spec.kind) || track.ssrc().is_none() {
+            return;
+        }
+        if track.keyframe.request(now) {
+            self.send_picture_loss(key);
+        } else if !self.timers.keyframes.contains(&key) {
+            self.timers.keyframes.push(key);
+        }
+    }
+
+    fn fire_keyframes(&mut self, now: Instant) {
+        let mut index = 0;
+        while let Some(&key) = self.timers.keyframes.get(index) {
+            let gate = self.tracks.get_mut(key).map(|track| &mut track.keyframe);
+            let is_due = gate.is_none_or(|gate| gate.due().is_none() || gate.take(now));
+            if is_due {
+                self.timers.keyframes.swap_remove(index);
+                self.send_picture_loss(key);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    /// A person began or stopped speaking.
+    pub(super) fn on_speaking(&mut self, key: TrackKey, speaking: bool) {
+        let Some(track) = self.track_id(key) else {
+            return;
+        };
+        self.events.push_back(Event::Speaking { track, speaking });
+        self.timers.speakers.retain(|its| *its != key);
+        if speaking {
+            self.timers.speakers.push(key);
+        }
+    }
+
+    fn fire_speakers(&mut self, now: Instant) {
+        let mut index = 0;
+        while let Some(&key) = self.timers.speakers.get(index) {
+            let Some(track) = self.tracks.get_mut(key) else {
+                self.timers.speakers.swap_remove(index);
+                continue;
+            };
+            if track.speech.handle_silence(now) == Some(false) {
+                self.on_speaking(key, false);
+            } else {
+                index += 1;
+            }
+        }
+    }
+
+    fn report(&mut self, now: Instant) {
+        let interval = now.saturating_duration_since(self.timers.reported_at);
+        let interval_us = (interval.as_micros() as u64).max(1);
+        self.timers.reported_at = now;
+        self.timers.report_at = now + REPORT_INTERVAL;
+        let sessions = &self.sessions;
+        let mut tracks = Vec::with_capacity(self.tracks.len());
+        for (key, track) in self.tracks.iter_mut() {
+            let sources = sessions.get(track.session).map(|s| s.sources.as_slice());
+            let (packets, lost) = sources
+                .unwrap_or_default()
+                .iter()
+                .filter(|source| source.track == key && !source.is_repair)
+                .map(|source| source.reception.totals())
+                .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            let bits = std::mem::take(&mut track.bits);
+            tracks.push(TrackReport {
+                track: track.spec.track,
+                bitrate_bps: bits.saturating_mul(1_000_000) / interval_us,
+                packets,
+                lost,
+            });
+        }
+        let counters = self.counters.clone();
+        self.events
+            .push_back(Event::Report(Box::new(Report { counters, tracks })));
+    }
+}

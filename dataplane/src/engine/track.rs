@@ -1,0 +1,226 @@
+//! A published stream: its log, who reads it, and what is known of its source.
+
+use std::time::{Duration, Instant};
+
+use super::clock::RtpClock;
+use super::extensions::ForwardedIds;
+use super::keyframe::KeyframeGate;
+use super::log::Log;
+use super::sender::SenderKey;
+use super::session::SessionKey;
+use super::slab::Key;
+use super::speaking::SpeechDetector;
+use crate::command::{Format, MediaKind, TrackSpec};
+use crate::id::{FormatIndex, PayloadType, Ssrc};
+
+/// Names a track within the engine.
+pub(super) type TrackKey = Key<Track>;
+
+/// A source that was replaced may take over again only after its successor was silent for this
+/// long: until then its packets are stragglers.
+const SOURCE_TAKEOVER: Duration = Duration::from_millis(300);
+
+/// Numbers between two epochs in the log, so that stragglers of one never look like the other's.
+const EPOCH_GAP: u64 = 1 << 16;
+
+/// A published stream.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) session: SessionKey,
+    pub(super) spec: TrackSpec,
+    pub(super) ids: ForwardedIds,
+    pub(super) log: Log,
+    /// Who reads the log.
+    pub(super) subscribers: Vec<(SenderKey, SessionKey)>,
+    /// Whether the subscribers must be told of new packets.
+    pub(super) is_dirty: bool,
+    pub(super) keyframe: KeyframeGate,
+    pub(super) speech: SpeechDetector,
+    /// RTP time by the publisher's last sender report.
+    pub(super) clock: Option<RtpClock>,
+    /// Bits since the last report to control.
+    pub(super) bits: u64,
+    current: Option<CurrentSource>,
+    payload_types: Box<[Option<Use>; 128]>,
+}
+
+/// The source that the track's packets come from now.
+#[derive(Clone, Copy, Debug)]
+struct CurrentSource {
+    ssrc: Ssrc,
+    epoch: u32,
+    /// Added to the source's packet indices, modulo 2^64, to make numbers of the log.
+    base: u64,
+    format: FormatIndex,
+    arrived: Instant,
+}
+
+/// What a payload type of the publisher is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Media of this format.
+    Media(FormatIndex),
+    /// Retransmissions of this format (RFC 4588).
+    Repair(FormatIndex),
+}
+
+/// A packet's place among all of its track.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Its number in the log.
+    pub(super) sequence: u64,
+    /// Which source's numbers it continues.
+    pub(super) epoch: u32,
+    base: u64,
+}
+
+impl Track {
+    /// A track without packets.
+    pub(super) fn new(session: SessionKey, spec: TrackSpec) -> Track {
+        Track {
+            session,
+            ids: ForwardedIds::new(&spec.extensions),
+            log: Log::new(spec.kind),
+            subscribers: Vec::new(),
+            is_dirty: false,
+            keyframe: KeyframeGate::default(),
+            speech: SpeechDetector::default(),
+            clock: None,
+            bits: 0,
+            current: None,
+            payload_types: payload_types(&spec.formats),
+            spec,
+        }
+    }
+
+    /// Renegotiation: what was received under other formats is forgotten, the rest stays.
+    pub(super) fn replace_spec(&mut self, spec: TrackSpec) {
+        if spec.formats != self.spec.formats {
+            self.log.forget();
+        }
+        self.ids = ForwardedIds::new(&spec.extensions);
+        self.payload_types = payload_types(&spec.formats);
+        self.spec = spec;
+    }
+
+    /// What a payload type is for, if it was negotiated.
+    pub(super) fn usage(&self, payload_type: PayloadType) -> Option<Use> {
+        *self.payload_types.get(usize::from(payload_type.0))?
+    }
+
+    /// A format of the track.
+    pub(super) fn format(&self, format: FormatIndex) -> Option<&Format> {
+        self.spec.formats.get(usize::from(format.0))
+    }
+
+    /// Clock rate of a format; 90 kHz where there is none, which cannot come about.
+    pub(super) fn clock_rate(&self, format: FormatIndex) -> u32 {
+        self.format(format)
+            .map_or(90_000, |format| format.clock_rate)
+    }
+
+    /// The source that feeds the track now.
+    pub(super) fn ssrc(&self) -> Option<Ssrc> {
+        Some(self.current?.ssrc)
+    }
+
+    /// Clock rate of the format that arrived last.
+    pub(super) fn current_clock_rate(&self) -> Option<u32> {
+        Some(self.clock_rate(self.current?.format))
+    }
+
+    /// Counts the sources that fed the track; `None` before the first.
+    pub(super) fn epoch(&self) -> Option<u32> {
+        Some(self.current?.epoch)
+    }
+
+    /// Where a media packet of `ssrc` with this index belongs; `None` for a straggler of a source
+    /// that was replaced.
+    pub(super) fn place(
+        &self,
+        now: Instant,
+        ssrc: Ssrc,
+        was_heard: bool,
+        index: u64,
+    ) -> Option<Place> {
+        let Some(current) = self.current else {
+            return Some(Place {
+                sequence: index,
+                epoch: 0,
+                base: 0,
+            });
+        };
+        if current.ssrc == ssrc {
+            let sequence = index.wrapping_add(current.base);
+            return Some(Place {
+                sequence,
+                epoch: current.epoch,
+                base: current.base,
+            });
+        }
+        if was_heard && now.saturating_duration_since(current.arrived) < SOURCE_TAKEOVER {
+            return None;
+        }
+        let sequence = self.log.newest() + EPOCH_GAP;
+        Some(Place {
+            sequence,
+            epoch: current.epoch + 1,
+            base: sequence.wrapping_sub(index),
+        })
+    }
+
+    /// Where a retransmission belongs of the packet with this index of the current source.
+    pub(super) fn repaired_place(&self, ssrc: Ssrc, index: u64) -> Option<Place> {
+        let current = self.current.filter(|current| current.ssrc == ssrc)?;
+        let sequence = index.wrapping_add(current.base);
+        Some(Place {
+            sequence,
+            epoch: current.epoch,
+            base: current.base,
+        })
+    }
+
+    /// An authentic media packet came from `ssrc`. Whether another source, or none, did before.
+    pub(super) fn handle_source(
+        &mut self,
+        now: Instant,
+        ssrc: Ssrc,
+        place: Place,
+        format: FormatIndex,
+    ) -> bool {
+        let is_new = self.ssrc() != Some(ssrc);
+        let Place { epoch, base, .. } = place;
+        self.current = Some(CurrentSource {
+            ssrc,
+            epoch,
+            base,
+            format,
+            arrived: now,
+        });
+        is_new
+    }
+}
+
+fn payload_types(formats: &[Format]) -> Box<[Option<Use>; 128]> {
+    let mut uses = Box::new([None; 128]);
+    for (index, format) in formats.iter().enumerate() {
+        let index = FormatIndex(index as u8);
+        let types = [
+            (Some(format.payload_type), Use::Media(index)),
+            (format.rtx, Use::Repair(index)),
+        ];
+        for (payload_type, usage) in types {
+            if let Some(PayloadType(number)) = payload_type
+                && let Some(place) = uses.get_mut(usize::from(number))
+            {
+                place.get_or_insert(usage);
+            }
+        }
+    }
+    uses
+}
+
+/// Whether a track's loss can be repaired by a key frame.
+pub(super) fn has_keyframes(kind: MediaKind) -> bool {
+    kind == MediaKind::Video
+}
