@@ -151,7 +151,7 @@ impl<C: Core> Seat<C> {
     }
 
     fn open_uring(&self) -> io::Result<(UringSocket, tokio_uring::Runtime)> {
-        let socket = UringSocket::open(self.sockets.udp.try_clone()?)?;
+        let socket = UringSocket::open(&self.sockets.udp)?;
         // tokio-uring's own ring must have default flags: with SINGLE_ISSUER and DEFER_TASKRUN
         // it hangs.
         let runtime =
