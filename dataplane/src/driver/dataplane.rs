@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver as StdReceiver, RecvTimeoutError, Sender as StdSender, channel};
 use std::thread::JoinHandle;
 
@@ -9,13 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::config::{DataplaneConfig, DriverKind};
 use super::core::Core;
-use super::lane::LaneSender;
-use super::link::Offloads;
+use super::lane::{self, LaneSender};
 use super::outbox::Outbox;
 use super::socket::{BindError, Sockets};
 use super::worker::{Inputs, Seat, Started};
 use super::{clock, worker};
 use crate::command::Command;
+use crate::dtls::Certificate;
+use crate::dtls::certificate::CertificateError;
+use crate::dtls::lane::LaneError;
 use crate::engine::{Engine, EngineConfig};
 use crate::event::Event;
 use crate::limits::{COMMAND_QUEUE_LEN, DTLS_QUEUE_LEN, EVENT_QUEUE_LEN, STOP_TIMEOUT};
@@ -45,9 +48,12 @@ pub enum StartError {
         /// What the kernel said.
         reason: String,
     },
-    /// The system's random number generator failed, or the certificate could not be made.
-    #[error("cannot make the DTLS certificate: {0}")]
-    Certificate(String),
+    /// The DTLS certificate could not be made.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The handshake threads could not be started.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
     /// A thread or its runtime could not be made.
     #[error("cannot start worker {worker}: {reason}")]
     Worker {
@@ -91,7 +97,7 @@ pub struct WorkerInfo {
 pub struct Dataplane {
     workers: Vec<WorkerHandle>,
     infos: Vec<WorkerInfo>,
-    /// Closes when the last worker thread is gone.
+    /// Closes when the last worker thread is gone, and with it the handshake threads.
     ended: StdReceiver<()>,
     fingerprint: [u8; 32],
 }
@@ -131,34 +137,30 @@ impl Dataplane {
         } else {
             Vec::new()
         };
+        let certificate = Certificate::generate()?;
+        let (to_workers, from_lane): (Vec<_>, Vec<_>) = (0..config.workers)
+            .map(|_| mpsc::channel(DTLS_QUEUE_LEN))
+            .unzip();
+        let lane = lane::start(config.dtls_threads, &certificate, to_workers)?;
         let (events, events_out) = mpsc::channel(EVENT_QUEUE_LEN);
         let (alive, ended) = channel();
         let mut dataplane = Dataplane {
             workers: Vec::new(),
             infos: Vec::new(),
             ended,
-            fingerprint: [0; 32],
+            fingerprint: certificate.fingerprint(),
         };
         // Bound after the dataplane so that an early return drops it first: ending the workers
         // waits for the last sender.
         let alive = alive;
         let mut starting = Vec::new();
-        for (index, sockets) in sockets.into_iter().enumerate() {
+        for (index, (sockets, from_lane)) in sockets.into_iter().zip(from_lane).enumerate() {
             let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE_LEN);
-            let (_lane, from_lane) = mpsc::channel(DTLS_QUEUE_LEN);
             let (stop, stopped) = oneshot::channel();
             let core = cores.get(index % cores.len().max(1)).copied();
-            let info = WorkerInfo {
-                index,
-                port: sockets.port,
-                driver: DriverKind::Msg,
-                why_not_uring: None,
-                receive_buffer_bytes: sockets.receive_buffer_bytes,
-                send_buffer_bytes: sockets.send_buffer_bytes,
-                core,
-                gso: false,
-                gro: false,
-            };
+            dataplane
+                .infos
+                .push(info_before_start(index, &sockets, core));
             let seat = Seat {
                 index,
                 sockets,
@@ -173,7 +175,7 @@ impl Dataplane {
                     stop: stopped,
                 },
                 outbox: Outbox::new(index, events.clone()),
-                lane: LaneSender::default(),
+                lane: LaneSender::new(index, Arc::clone(&lane)),
                 sessions: HashSet::new(),
             };
             let (started, start) = channel();
@@ -183,17 +185,13 @@ impl Dataplane {
                 stop: Some(stop),
                 thread: Some(thread),
             });
-            dataplane.infos.push(info);
             starting.push(start);
         }
-        for (worker, (info, start)) in dataplane.infos.iter_mut().zip(starting).enumerate() {
-            let started = start.recv().map_err(|_| StartError::Worker {
-                worker,
+        for (info, start) in dataplane.infos.iter_mut().zip(starting) {
+            info.learn(start.recv().map_err(|_| StartError::Worker {
+                worker: info.index,
                 reason: "its thread ended at once".to_owned(),
-            })??;
-            let Offloads { gso, gro } = started.offloads;
-            (info.driver, info.why_not_uring) = (started.driver, started.why_not_uring);
-            (info.gso, info.gro) = (gso, gro);
+            })??);
         }
         Ok((dataplane, events_out))
     }
@@ -230,7 +228,7 @@ impl Dataplane {
         self.fingerprint
     }
 
-    /// Ends the workers and waits for them, at most [`STOP_TIMEOUT`]. Peers are not told: close
+    /// Ends the workers and the handshake threads and waits for them, at most [`STOP_TIMEOUT`]. Peers are not told: close
     /// the sessions first.
     pub fn shutdown(self) {
         drop(self);
@@ -259,6 +257,30 @@ impl Dataplane {
 impl Drop for Dataplane {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// What is known of a worker before its thread runs.
+fn info_before_start(index: usize, sockets: &Sockets, core: Option<usize>) -> WorkerInfo {
+    WorkerInfo {
+        index,
+        port: sockets.port,
+        driver: DriverKind::Msg,
+        why_not_uring: None,
+        receive_buffer_bytes: sockets.receive_buffer_bytes,
+        send_buffer_bytes: sockets.send_buffer_bytes,
+        core,
+        gso: false,
+        gro: false,
+    }
+}
+
+impl WorkerInfo {
+    fn learn(&mut self, started: Started) {
+        self.driver = started.driver;
+        self.why_not_uring = started.why_not_uring;
+        self.gso = started.offloads.gso;
+        self.gro = started.offloads.gro;
     }
 }
 

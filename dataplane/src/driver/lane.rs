@@ -1,58 +1,60 @@
-//! A worker's way to the handshake threads.
+//! Between the workers and the handshake threads.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::sync::Arc;
 
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::command::Command;
+use crate::dtls::lane::LaneError;
+use crate::dtls::{Certificate, Lane};
 use crate::event::DtlsInput;
-use crate::id::SessionId;
 
-/// How long after a full queue the lane is tried again.
-const RETRY: Duration = Duration::from_millis(10);
+/// Starts the handshake threads, which answer into the given queue of each worker.
+pub(super) fn start(
+    threads: usize,
+    certificate: &Certificate,
+    workers: Vec<mpsc::Sender<Command>>,
+) -> Result<Arc<Lane>, LaneError> {
+    let deliver = move |worker: usize, command: Command| {
+        let Some(worker) = workers.get(worker) else {
+            return;
+        };
+        match worker.try_send(command) {
+            // A worker that is gone needs nothing more, and DTLS sends a lost flight again.
+            Ok(())
+            | Err(TrySendError::Closed(_))
+            | Err(TrySendError::Full(Command::DtlsTransmit { .. })) => {}
+            // Keys and ends come once; the worker never waits for this thread, so this thread
+            // may wait for the worker.
+            Err(TrySendError::Full(command)) => _ = worker.blocking_send(command),
+        }
+    };
+    Ok(Arc::new(Lane::start(threads, certificate, deliver)?))
+}
 
-/// Sends to the lane without waiting; the end of a session is kept until it is taken.
-#[derive(Debug, Default)]
+/// One worker's way to the handshake threads; never waits.
+#[derive(Debug)]
 pub(super) struct LaneSender {
-    /// Sessions whose end the lane had no room for. Bounded by the sessions that were open.
-    closes: VecDeque<SessionId>,
-    /// Inputs that found no room.
+    worker: usize,
+    lane: Arc<Lane>,
+    /// Datagrams that found no room; the peer sends them again.
     pub(super) lost: u64,
 }
 
 impl LaneSender {
-    /// Hands an input over. A lost datagram is sent again by the peer; a lost end would leave an
-    /// endpoint behind for ever.
+    pub(super) fn new(worker: usize, lane: Arc<Lane>) -> LaneSender {
+        LaneSender {
+            worker,
+            lane,
+            lost: 0,
+        }
+    }
+
+    /// Hands an input over; ends and beginnings of sessions are never lost.
     pub(super) fn push(&mut self, input: DtlsInput) {
-        let session = match &input {
-            DtlsInput::Close { session } => Some(*session),
-            DtlsInput::Open { .. } | DtlsInput::Datagram { .. } => None,
-        };
-        if !self.try_send(input) {
-            match session {
-                Some(session) => self.closes.push_back(session),
-                None => self.lost += 1,
-            }
+        if !self.lane.try_send(self.worker, input) {
+            self.lost += 1;
         }
-    }
-
-    /// Hands over what was kept, as far as there is room.
-    pub(super) fn retry(&mut self) {
-        while let Some(&session) = self.closes.front() {
-            if !self.try_send(DtlsInput::Close { session }) {
-                return;
-            }
-            self.closes.pop_front();
-        }
-    }
-
-    /// Waits until it is worth trying again; for ever while nothing is kept.
-    pub(super) async fn room(&self) {
-        if self.closes.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-
-    fn try_send(&self, _input: DtlsInput) -> bool {
-        true
     }
 }

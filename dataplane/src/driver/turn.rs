@@ -59,7 +59,6 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
                 () = self.tcp.ready() => {}
                 () = self.outbox.room() => {}
-                () = self.lane.room() => {}
                 () = &mut sleep => {}
             }
         }
@@ -83,7 +82,6 @@ impl<C: Core, L: Link> Life<'_, C, L> {
         while let Some(input) = self.core.poll_dtls() {
             self.lane.push(input);
         }
-        self.lane.retry();
         while let Some(event) = self.core.poll_event() {
             self.tell(event);
         }
