@@ -91,19 +91,9 @@ impl Cipher {
                 UnboundKey::new(&AES_256_GCM, &derivation.derive::<32>(encryption)?)
             }
             SrtpProfile::Aes128CmHmacSha1_80 => {
-                let key = UnboundCipherKey::new(&AES_128, &derivation.derive::<16>(encryption)?)
-                    .and_then(EncryptingKey::ctr)
-                    .map_err(|_| KeyError::Refused)?;
-                let authentication = hmac::Key::new(
-                    hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-                    &derivation.derive::<20>(authentication)?,
-                );
-                let salt = derivation.derive(salt)?;
-                return Ok(Cipher::Cm(Box::new(CounterMode {
-                    key,
-                    authentication,
-                    salt,
-                })));
+                let key = derivation.derive::<16>(encryption)?;
+                let authentication = derivation.derive::<20>(authentication)?;
+                return Cipher::counter_mode(&key, &authentication, derivation.derive(salt)?);
             }
         };
         let key = LessSafeKey::new(aead.map_err(|_| KeyError::Refused)?);
@@ -111,6 +101,23 @@ impl Cipher {
             key,
             salt: derivation.derive(salt)?,
         })
+    }
+
+    /// Counter mode by session keys.
+    pub(super) fn counter_mode(
+        key: &[u8],
+        authentication: &[u8],
+        salt: [u8; 14],
+    ) -> Result<Cipher, KeyError> {
+        let key = UnboundCipherKey::new(&AES_128, key)
+            .and_then(EncryptingKey::ctr)
+            .map_err(|_| KeyError::Refused)?;
+        let authentication = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, authentication);
+        Ok(Cipher::Cm(Box::new(CounterMode {
+            key,
+            authentication,
+            salt,
+        })))
     }
 
     /// Bytes that follow the ciphertext.

@@ -244,3 +244,221 @@ impl ReplayWindow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rtc_crypto::providers::AwsLcRsCrypto;
+    use webrtc_srtp::context::Context;
+    use webrtc_srtp::option::srtcp_replay_protection;
+    use webrtc_srtp::protection_profile::ProtectionProfile;
+
+    use super::*;
+    use crate::command::{MasterKey, SrtpProfile};
+    use crate::id::Ssrc;
+    use crate::srtp::derivation::lengths;
+    use crate::wire::RtcpWriter;
+    use crate::wire::generator::Generator;
+
+    const SEED: u64 = 0x5352_5443;
+
+    const PROFILES: [(SrtpProfile, ProtectionProfile); 3] = [
+        (SrtpProfile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
+        (SrtpProfile::AeadAes256Gcm, ProtectionProfile::AeadAes256Gcm),
+        (
+            SrtpProfile::Aes128CmHmacSha1_80,
+            ProtectionProfile::Aes128CmHmacSha1_80,
+        ),
+    ];
+
+    /// Keys of both ends.
+    fn pair(generator: &mut Generator, profile: SrtpProfile) -> (SrtpKeys, SrtpKeys) {
+        let (key_len, salt_len) = lengths(profile);
+        let mut master = || MasterKey {
+            key: generator.bytes(key_len),
+            salt: generator.bytes(salt_len),
+        };
+        let (send, receive) = (master(), master());
+        let theirs = SrtpKeys {
+            profile,
+            receive: send.clone(),
+            send: receive.clone(),
+        };
+        (
+            SrtpKeys {
+                profile,
+                receive,
+                send,
+            },
+            theirs,
+        )
+    }
+
+    fn context(master: &MasterKey, profile: ProtectionProfile) -> Context {
+        let replay = Some(srtcp_replay_protection(64));
+        Context::new(
+            &master.key,
+            &master.salt,
+            profile,
+            None,
+            replay,
+            &AwsLcRsCrypto,
+        )
+        .unwrap()
+    }
+
+    fn compound(ssrc: u32, packets: usize) -> Vec<u8> {
+        let mut out = [0; 1200];
+        let mut writer = RtcpWriter::new(&mut out);
+        assert!(writer.receiver_report(Ssrc(ssrc), &[]));
+        for media in 0..packets as u32 {
+            assert!(writer.pli(Ssrc(ssrc), Ssrc(media)));
+        }
+        let len = writer.len();
+        out[..len].to_vec()
+    }
+
+    fn sealed(keys: &mut RtcpKeys, compound: &[u8]) -> Vec<u8> {
+        let mut out = [0; 1300];
+        let len = keys.seal(compound, &mut out).unwrap();
+        assert_eq!(len, compound.len() + keys.overhead());
+        out[..len].to_vec()
+    }
+
+    #[test]
+    fn the_crate_and_we_understand_each_other() {
+        let mut generator = Generator::new(SEED);
+        for (profile, theirs) in PROFILES {
+            let (keys, _) = pair(&mut generator, profile);
+            let mut ours = RtcpKeys::new(&keys).unwrap();
+            let mut reader = context(&keys.send, theirs);
+            let mut writer = context(&keys.receive, theirs);
+            for round in 0..200 {
+                // Several sources share our indices; the crate counts for each.
+                let plaintext = compound(1 + round % 3, round as usize % 20);
+                let packet = sealed(&mut ours, &plaintext);
+                assert_eq!(reader.decrypt_rtcp(&packet).unwrap()[..], plaintext);
+                assert!(reader.decrypt_rtcp(&packet).is_err(), "a replay");
+
+                let packet = writer.encrypt_rtcp(&plaintext).unwrap();
+                let mut out = [0; 1300];
+                let len = ours.open(&packet, &mut out).unwrap();
+                assert_eq!(out[..len], plaintext);
+                assert_eq!(ours.open(&packet, &mut out), Err(RtcpRefused::Replayed));
+            }
+        }
+    }
+
+    #[test]
+    fn late_packets_are_taken_once_and_old_ones_never() {
+        let mut generator = Generator::new(SEED);
+        for (profile, _) in PROFILES {
+            let (ours, theirs) = pair(&mut generator, profile);
+            let mut seal = RtcpKeys::new(&ours).unwrap();
+            let mut open = RtcpKeys::new(&theirs).unwrap();
+            let packets: Vec<_> = (0..200)
+                .map(|_| sealed(&mut seal, &compound(7, 1)))
+                .collect();
+            let mut out = [0; 1300];
+            for at in [100, 37, 99, 101] {
+                assert!(open.open(&packets[at], &mut out).is_ok(), "{at}");
+                assert_eq!(
+                    open.open(&packets[at], &mut out),
+                    Err(RtcpRefused::Replayed)
+                );
+            }
+            assert_eq!(
+                open.open(&packets[36], &mut out),
+                Err(RtcpRefused::Replayed)
+            );
+            assert!(open.open(&packets[199], &mut out).is_ok());
+            assert_eq!(
+                open.open(&packets[102], &mut out),
+                Err(RtcpRefused::Replayed),
+                "fell out of the window"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_changed_short_or_not_encrypted_is_refused_and_leaves_no_trace() {
+        let mut generator = Generator::new(SEED);
+        for (profile, _) in PROFILES {
+            let (ours, theirs) = pair(&mut generator, profile);
+            let mut seal = RtcpKeys::new(&ours).unwrap();
+            let mut open = RtcpKeys::new(&theirs).unwrap();
+            let plaintext = compound(7, 2);
+            let packet = sealed(&mut seal, &plaintext);
+            let mut out = [0; 1300];
+            // Among the changed bytes are the encryption flag and the source.
+            for at in 0..packet.len() {
+                for bit in 0..8 {
+                    let mut changed = packet.clone();
+                    changed[at] ^= 1 << bit;
+                    assert_eq!(
+                        open.open(&changed, &mut out),
+                        Err(RtcpRefused::Unauthenticated),
+                        "{at}"
+                    );
+                }
+            }
+            for len in 0..packet.len() {
+                assert_eq!(
+                    open.open(&packet[..len], &mut out),
+                    Err(RtcpRefused::Unauthenticated),
+                    "{len}"
+                );
+            }
+            assert!(open.sources.is_empty());
+            let too_short = &mut out[..plaintext.len() - 1];
+            assert_eq!(
+                open.open(&packet, too_short),
+                Err(RtcpRefused::Unauthenticated)
+            );
+            assert_eq!(open.open(&packet, &mut out), Ok(plaintext.len()));
+            assert!(
+                seal.seal(
+                    &plaintext,
+                    &mut out[..plaintext.len() + seal.overhead() - 1]
+                )
+                .is_none()
+            );
+            assert!(seal.seal(&plaintext[..7], &mut out).is_none());
+        }
+    }
+
+    #[test]
+    fn one_source_too_many_is_refused() {
+        let (ours, theirs) = pair(&mut Generator::new(SEED), SrtpProfile::AeadAes128Gcm);
+        let mut seal = RtcpKeys::new(&ours).unwrap();
+        let mut open = RtcpKeys::new(&theirs).unwrap();
+        let mut out = [0; 1300];
+        for ssrc in 0..RTCP_SOURCES_MAX as u32 {
+            assert!(
+                open.open(&sealed(&mut seal, &compound(ssrc, 0)), &mut out)
+                    .is_ok()
+            );
+        }
+        let packet = sealed(&mut seal, &compound(u32::MAX, 0));
+        assert_eq!(
+            open.open(&packet, &mut out),
+            Err(RtcpRefused::SourcesExceeded)
+        );
+        assert!(
+            open.open(&sealed(&mut seal, &compound(0, 0)), &mut out)
+                .is_ok(),
+            "the known ones go on"
+        );
+    }
+
+    #[test]
+    fn no_index_is_used_twice_at_the_end_of_a_key() {
+        let (ours, theirs) = pair(&mut Generator::new(SEED), SrtpProfile::AeadAes128Gcm);
+        let mut seal = RtcpKeys::new(&ours).unwrap();
+        let mut open = RtcpKeys::new(&theirs).unwrap();
+        seal.next_index = ENCRYPTED - 1;
+        let packet = sealed(&mut seal, &compound(1, 0));
+        let mut out = [0; 1300];
+        assert!(open.open(&packet, &mut out).is_ok());
+        assert!(seal.seal(&compound(1, 0), &mut out).is_none());
+    }
+}

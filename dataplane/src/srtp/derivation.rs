@@ -66,4 +66,11 @@ impl Derivation {
             .map_err(|_| KeyError::Refused)?;
         Ok(key)
     }
+
+    /// The same with the two bytes of salt that counter mode has beyond AES-GCM.
+    #[cfg(test)]
+    pub(super) fn with_salt_tail(mut self, tail: [u8; 2]) -> Derivation {
+        self.salt[12..14].copy_from_slice(&tail);
+        self
+    }
 }

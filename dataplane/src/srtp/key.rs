@@ -148,3 +148,230 @@ fn envelope(header: &[u8], index: u64) -> Option<Envelope<'_>> {
         trailer: rollovers.to_be_bytes(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rtc_crypto::providers::AwsLcRsCrypto;
+    use webrtc_srtp::context::Context;
+    use webrtc_srtp::protection_profile::ProtectionProfile;
+
+    use super::*;
+    use crate::id::{PayloadType, Ssrc};
+    use crate::srtp::derivation::lengths;
+    use crate::wire::generator::Generator;
+    use crate::wire::{ExtensionBlock, RtpHeader, RtpView, padding_len};
+
+    const SEED: u64 = 0x5352_5450;
+
+    const PROFILES: [(SrtpProfile, ProtectionProfile, usize); 3] = [
+        (
+            SrtpProfile::AeadAes128Gcm,
+            ProtectionProfile::AeadAes128Gcm,
+            16,
+        ),
+        (
+            SrtpProfile::AeadAes256Gcm,
+            ProtectionProfile::AeadAes256Gcm,
+            16,
+        ),
+        (
+            SrtpProfile::Aes128CmHmacSha1_80,
+            ProtectionProfile::Aes128CmHmacSha1_80,
+            10,
+        ),
+    ];
+
+    fn master(generator: &mut Generator, profile: SrtpProfile) -> MasterKey {
+        let (key_len, salt_len) = lengths(profile);
+        MasterKey {
+            key: generator.bytes(key_len),
+            salt: generator.bytes(salt_len),
+        }
+    }
+
+    fn context(master: &MasterKey, profile: ProtectionProfile) -> Context {
+        Context::new(
+            &master.key,
+            &master.salt,
+            profile,
+            None,
+            None,
+            &AwsLcRsCrypto,
+        )
+        .unwrap()
+    }
+
+    /// A header with or without an extension, at the start of a packet of 1500 bytes.
+    fn header(generator: &mut Generator, sequence: u16, padding: bool) -> (Vec<u8>, usize) {
+        let mut block = ExtensionBlock::new();
+        if generator.bool() {
+            assert!(block.push(3, b"mid"));
+        }
+        let header = RtpHeader {
+            marker: generator.bool(),
+            payload_type: PayloadType(96),
+            sequence,
+            timestamp: generator.u32(),
+            ssrc: Ssrc(0xDEAD_BEEF),
+            padding,
+        };
+        let mut packet = vec![0; 1500];
+        let len = header.write(&mut packet, &block).unwrap();
+        (packet, len)
+    }
+
+    #[test]
+    fn the_crate_opens_what_we_seal_across_a_rollover() {
+        let mut generator = Generator::new(SEED);
+        for (profile, theirs, overhead) in PROFILES {
+            let master = master(&mut generator, profile);
+            let key = SealKey::new(profile, &master).unwrap();
+            assert_eq!(key.overhead(), overhead);
+            let mut context = context(&master, theirs);
+            for index in 65_400u64..65_800 {
+                let payload_len = generator.below(1_100);
+                let payload = generator.bytes(payload_len);
+                let padding = if generator.bool() { generator.u8() } else { 0 };
+                let (mut packet, header_len) = header(&mut generator, index as u16, padding > 0);
+                let len = key
+                    .seal_rtp(&mut packet, header_len, &payload, padding, index)
+                    .unwrap();
+                assert_eq!(
+                    len,
+                    header_len + payload_len + usize::from(padding) + overhead
+                );
+
+                let opened = context.decrypt_rtp(&packet[..len]).unwrap();
+                assert_eq!(opened[..header_len], packet[..header_len]);
+                let (content, filler) = opened[header_len..].split_at(payload_len);
+                assert_eq!(content, payload);
+                assert_eq!(filler.len(), usize::from(padding));
+                if padding > 0 {
+                    assert_eq!(
+                        padding_len(&opened[header_len..]),
+                        Some(usize::from(padding))
+                    );
+                }
+
+                // In place, with the padding already there, the same bytes come out.
+                let mut in_place = packet[..header_len].to_vec();
+                in_place.extend(&opened[header_len..]);
+                in_place.resize(1500, 0);
+                let body_len = payload_len + usize::from(padding);
+                let in_place_len =
+                    key.seal_rtp_in_place(&mut in_place, header_len, body_len, index);
+                assert_eq!(in_place_len, Some(len));
+                assert_eq!(in_place[..len], packet[..len]);
+            }
+        }
+    }
+
+    #[test]
+    fn we_open_what_the_crate_seals_across_a_rollover() {
+        let mut generator = Generator::new(SEED);
+        for (profile, theirs, overhead) in PROFILES {
+            let master = master(&mut generator, profile);
+            let key = OpenKey::new(profile, &master).unwrap();
+            let mut context = context(&master, theirs);
+            for index in 65_400u64..65_800 {
+                let (mut packet, header_len) = header(&mut generator, index as u16, false);
+                let payload_len = generator.below(1_100);
+                let payload = generator.bytes(payload_len);
+                packet.truncate(header_len);
+                packet.extend(&payload);
+                let sealed = context.encrypt_rtp(&packet).unwrap();
+                assert_eq!(sealed.len(), packet.len() + overhead);
+                let view = RtpView::parse(&sealed).unwrap();
+                let mut out = vec![0; 1500];
+                let len = key
+                    .open_rtp(&sealed, view.header_len(), index, &mut out)
+                    .unwrap();
+                assert_eq!(out[..len], payload);
+                assert_eq!(
+                    key.open_rtp(&sealed, header_len, index + 65_536, &mut out),
+                    Err(Unauthenticated)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_changed_byte_and_every_length_is_refused() {
+        let mut generator = Generator::new(SEED);
+        for (profile, _, overhead) in PROFILES {
+            let master = master(&mut generator, profile);
+            let seal = SealKey::new(profile, &master).unwrap();
+            let open = OpenKey::new(profile, &master).unwrap();
+            let (mut packet, header_len) = header(&mut generator, 9, false);
+            let len = seal
+                .seal_rtp(&mut packet, header_len, b"a payload", 0, 9)
+                .unwrap();
+            let mut out = [0; 64];
+            for at in 0..len {
+                let mut changed = packet[..len].to_vec();
+                changed[at] ^= 1 << generator.below(8);
+                assert_eq!(
+                    open.open_rtp(&changed, header_len, 9, &mut out),
+                    Err(Unauthenticated)
+                );
+            }
+            for cut in 0..len {
+                assert_eq!(
+                    open.open_rtp(&packet[..cut], header_len, 9, &mut out),
+                    Err(Unauthenticated)
+                );
+            }
+            for header_len in [0, 11, len, len + 1, usize::MAX] {
+                assert_eq!(
+                    open.open_rtp(&packet[..len], header_len, 9, &mut out),
+                    Err(Unauthenticated)
+                );
+            }
+            assert_eq!(
+                open.open_rtp(&packet[..len], header_len, 9, &mut out[..8]),
+                Err(Unauthenticated)
+            );
+            assert_eq!(
+                open.open_rtp(&packet[..len], header_len, 9, &mut out[..9]),
+                Ok(9)
+            );
+
+            let room = header_len + 9 + overhead;
+            assert!(
+                seal.seal_rtp(&mut packet[..room - 1], header_len, b"a payload", 0, 9)
+                    .is_none()
+            );
+            assert!(
+                seal.seal_rtp_in_place(&mut packet[..room - 1], header_len, 9, 9)
+                    .is_none()
+            );
+            assert!(
+                seal.seal_rtp(&mut packet, 11, b"a payload", 0, 9).is_none(),
+                "no header"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_profile_is_refused() {
+        for (profile, ..) in PROFILES {
+            let (key_len, salt_len) = lengths(profile);
+            let short_key = MasterKey {
+                key: vec![0; key_len - 1],
+                salt: vec![0; salt_len],
+            };
+            assert_eq!(
+                SealKey::new(profile, &short_key).unwrap_err(),
+                KeyError::KeyLength
+            );
+            let long_salt = MasterKey {
+                key: vec![0; key_len],
+                salt: vec![0; salt_len + 1],
+            };
+            assert_eq!(
+                OpenKey::new(profile, &long_salt).unwrap_err(),
+                KeyError::SaltLength
+            );
+        }
+    }
+}

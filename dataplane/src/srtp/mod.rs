@@ -10,6 +10,9 @@ mod derivation;
 mod key;
 mod sequence;
 
+#[cfg(test)]
+mod vectors;
+
 pub use control::{RtcpKeys, RtcpRefused};
 pub use key::{KeyError, OpenKey, SealKey, Unauthenticated};
 pub use sequence::SequenceWindow;

@@ -15,6 +15,12 @@ pub mod stun_writer;
 
 mod crc32;
 
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzz;
+
+#[cfg(test)]
+pub(crate) mod generator;
+
 pub use demux::{Protocol, classify};
 pub use extension::ExtensionBlock;
 pub use rtcp::{ReportBlock, RtcpPacket};

@@ -275,3 +275,240 @@ impl<I: Iterator<Item = u16> + Clone> Iterator for NackEntries<I> {
         Some((first, following))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::fuzz;
+    use crate::wire::generator::{Generator, short_datagrams};
+    use crate::wire::rtcp::{RtcpPacket, packets};
+
+    const SEED: u64 = 0x5254_4350;
+
+    fn block(generator: &mut Generator) -> ReportBlock {
+        ReportBlock {
+            ssrc: Ssrc(generator.u32()),
+            fraction_lost: generator.u8(),
+            lost: (generator.u32() << 8).cast_signed() >> 8,
+            highest_sequence: generator.u32(),
+            jitter: generator.u32(),
+            last_sr: generator.u32(),
+            delay_since_last_sr: generator.u32(),
+        }
+    }
+
+    fn only(compound: &[u8]) -> RtcpPacket<'_> {
+        fuzz::rtcp(compound);
+        let mut packets = packets(compound);
+        let packet = packets.next().unwrap().unwrap();
+        assert!(packets.next().is_none());
+        packet
+    }
+
+    /// A compound with one packet of every kind.
+    fn full(generator: &mut Generator, out: &mut [u8]) -> usize {
+        let blocks: Vec<_> = (0..generator.below(4)).map(|_| block(generator)).collect();
+        let ssrc = Ssrc(generator.u32());
+        let media = Ssrc(generator.u32());
+        let first = generator.u16();
+        let lost = (0..60u16)
+            .filter(|n| n % 7 < 3)
+            .map(|n| first.wrapping_add(n));
+        let mut writer = RtcpWriter::new(out);
+        assert!(writer.sender_report(ssrc, generator.u64(), 1, 2, 3, &blocks));
+        assert!(writer.receiver_report(ssrc, &blocks));
+        assert!(writer.sdes_cname(ssrc, "somebody"));
+        assert!(writer.nack(ssrc, media, lost));
+        assert!(writer.pli(ssrc, media));
+        assert!(writer.fir(ssrc, media, generator.u8()));
+        assert!(writer.remb(ssrc, generator.u64() >> generator.below(64), &[ssrc, media]));
+        assert!(writer.bye(ssrc));
+        writer.len()
+    }
+
+    #[test]
+    fn the_crate_reads_what_we_write_and_every_damage_is_survived() {
+        let mut generator = Generator::new(SEED);
+        let mut out = [0; 1200];
+        for _ in 0..40 {
+            let len = full(&mut generator, &mut out);
+            assert_eq!(packets(&out[..len]).filter(Result::is_ok).count(), 8);
+            let whole = rtcp::packet::unmarshal(&mut &out[..len]).unwrap();
+            assert_eq!(whole.len(), 8, "the crate reads the compound in one go");
+            generator.torment(&out[..len], 600, fuzz::rtcp);
+        }
+        short_datagrams(&mut generator, fuzz::rtcp);
+    }
+
+    #[test]
+    fn packets_survive_without_room_for_the_next() {
+        let mut generator = Generator::new(SEED);
+        let mut out = [0; 1200];
+        for room in 0..200 {
+            let mut writer = RtcpWriter::new(&mut out[..room]);
+            let wrote_report = writer.receiver_report(Ssrc(1), &[block(&mut generator)]);
+            assert_eq!(wrote_report, room >= 32);
+            let wrote_name = writer.sdes_cname(Ssrc(1), "name");
+            assert_eq!(
+                wrote_name,
+                room >= writer.len() && writer.len() == if wrote_report { 48 } else { 16 }
+            );
+            let len = writer.len();
+            assert!(packets(&out[..len]).all(|packet| packet.is_ok()));
+        }
+        let blocks = [block(&mut generator); 32];
+        let mut writer = RtcpWriter::new(&mut out);
+        assert!(
+            !writer.receiver_report(Ssrc(1), &blocks),
+            "a count of five bits ends at 31"
+        );
+        assert!(!writer.sdes_cname(Ssrc(1), &"x".repeat(256)));
+        assert!(writer.is_empty());
+    }
+
+    #[test]
+    fn reports_come_back_as_they_were() {
+        let mut generator = Generator::new(SEED);
+        let mut out = [0; 1200];
+        for count in 0..=REPORT_BLOCKS_MAX {
+            let sent: Vec<_> = (0..count).map(|_| block(&mut generator)).collect();
+            let mut writer = RtcpWriter::new(&mut out);
+            assert!(writer.sender_report(Ssrc(7), u64::MAX - 1, 8, 9, 10, &sent));
+            let len = writer.len();
+            let RtcpPacket::SenderReport {
+                ssrc,
+                ntp,
+                rtp,
+                packets,
+                octets,
+                blocks,
+            } = only(&out[..len])
+            else {
+                panic!("not a sender report");
+            };
+            assert_eq!(
+                (ssrc, ntp, rtp, packets, octets),
+                (Ssrc(7), u64::MAX - 1, 8, 9, 10)
+            );
+            assert!(blocks.eq(sent.iter().copied()));
+        }
+    }
+
+    #[test]
+    fn a_total_of_lost_packets_is_clamped_to_24_bits() {
+        let mut out = [0; 64];
+        for (lost, read) in [
+            (i32::MIN, -0x80_0000),
+            (-1, -1),
+            (0, 0),
+            (i32::MAX, 0x7F_FFFF),
+        ] {
+            let sent = ReportBlock {
+                lost,
+                ..block(&mut Generator::new(SEED))
+            };
+            let mut writer = RtcpWriter::new(&mut out);
+            assert!(writer.receiver_report(Ssrc(1), &[sent]));
+            let len = writer.len();
+            let RtcpPacket::ReceiverReport { mut blocks, .. } = only(&out[..len]) else {
+                panic!()
+            };
+            assert_eq!(blocks.next().unwrap().lost, read);
+        }
+    }
+
+    #[test]
+    fn lost_packets_come_back_in_as_few_entries_as_can_be() {
+        let cases: [(&[u16], usize); 6] = [
+            (&[5], 1),
+            (&[5, 6, 21], 1),
+            (&[5, 22], 2),
+            (&[65_530, 65_535, 0, 10], 1),
+            (&[65_535, 0, 16, 17, 40], 3),
+            (&[1, 1, 2], 1),
+        ];
+        let mut out = [0; 64];
+        for (numbers, entries) in cases {
+            let mut writer = RtcpWriter::new(&mut out);
+            assert!(writer.nack(Ssrc(1), Ssrc(2), numbers.iter().copied()));
+            let len = writer.len();
+            assert_eq!(len, 12 + entries * 4, "{numbers:?}");
+            let RtcpPacket::Nack {
+                sender,
+                media,
+                lost,
+            } = only(&out[..len])
+            else {
+                panic!()
+            };
+            assert_eq!((sender, media), (Ssrc(1), Ssrc(2)));
+            let mut expected = numbers.to_vec();
+            expected.dedup();
+            assert_eq!(lost.collect::<Vec<_>>(), expected);
+        }
+        let mut writer = RtcpWriter::new(&mut out);
+        assert!(writer.nack(Ssrc(1), Ssrc(2), std::iter::empty()));
+        assert!(writer.is_empty());
+        assert!(
+            !writer.nack(Ssrc(1), Ssrc(2), (0..60).map(|n| n * 20)),
+            "no room, nothing written"
+        );
+        assert!(writer.is_empty());
+    }
+
+    #[test]
+    fn an_estimate_keeps_18_significant_bits() {
+        let mut out = [0; 64];
+        let cases = [
+            0,
+            1,
+            0x3_FFFF,
+            0x4_0000,
+            0x4_0001,
+            1_500_000,
+            2_500_000_000,
+            u64::MAX,
+        ];
+        for bitrate in cases {
+            let mut writer = RtcpWriter::new(&mut out);
+            assert!(writer.remb(Ssrc(1), bitrate, &[Ssrc(2), Ssrc(3)]));
+            let len = writer.len();
+            let RtcpPacket::Remb {
+                sender,
+                bitrate_bps,
+                ssrcs,
+            } = only(&out[..len])
+            else {
+                panic!()
+            };
+            assert_eq!(sender, Ssrc(1));
+            assert_eq!(ssrcs.collect::<Vec<_>>(), [Ssrc(2), Ssrc(3)]);
+            assert!(
+                bitrate_bps <= bitrate && bitrate - bitrate_bps <= bitrate >> 17,
+                "{bitrate}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_canonical_name_ends_with_a_zero_on_a_whole_word() {
+        let mut out = [0xAA; 320];
+        for len in [0, 1, 2, 3, 4, 5, 255] {
+            let cname = "n".repeat(len);
+            let mut writer = RtcpWriter::new(&mut out);
+            assert!(writer.sdes_cname(Ssrc(9), &cname));
+            let total = writer.len();
+            assert!(matches!(only(&out[..total]), RtcpPacket::Sdes));
+            let theirs = rtcp::packet::unmarshal(&mut &out[..total]).unwrap();
+            let theirs = theirs[0]
+                .as_any()
+                .downcast_ref::<rtcp::source_description::SourceDescription>()
+                .unwrap();
+            assert_eq!(theirs.chunks.len(), 1);
+            assert_eq!(theirs.chunks[0].source, 9);
+            assert_eq!(theirs.chunks[0].items.len(), 1);
+            assert_eq!(theirs.chunks[0].items[0].text, cname.as_bytes());
+            assert_eq!(out[total - 1], 0);
+        }
+    }
+}

@@ -227,3 +227,190 @@ impl RtpHeader {
         Some(FIXED_LEN + extensions.write(rest)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rtc_shared::marshal::{Marshal, MarshalSize, Unmarshal};
+
+    use super::*;
+    use crate::wire::fuzz;
+    use crate::wire::generator::{Generator, short_datagrams};
+
+    const SEED: u64 = 0x5254_5001;
+
+    /// A packet of the crate with contributing sources and an extension of either form.
+    fn crate_packet(generator: &mut Generator) -> Vec<u8> {
+        let mut header = rtp::Header {
+            version: 2,
+            padding: generator.bool(),
+            marker: generator.bool(),
+            payload_type: generator.u8() & 0x7F,
+            sequence_number: generator.u16(),
+            timestamp: generator.u32(),
+            ssrc: generator.u32(),
+            csrc: (0..generator.below(16)).map(|_| generator.u32()).collect(),
+            ..Default::default()
+        };
+        let two_byte = generator.bool();
+        if two_byte {
+            header.extension = true;
+            header.extension_profile = TWO_BYTE_PROFILE;
+        }
+        for _ in 0..generator.below(5) {
+            let id = 1 + generator.below(14) as u8;
+            let len = 1 + generator.below(if two_byte { 40 } else { 16 });
+            let value = generator.bytes(len);
+            header.set_extension(id, value.into()).unwrap();
+        }
+        let mut packet = vec![0; header.marshal_size()];
+        header.marshal_to(&mut packet).unwrap();
+        let payload_len = generator.below(60);
+        packet.extend(generator.bytes(payload_len));
+        packet
+    }
+
+    #[test]
+    fn the_view_reads_what_the_crate_writes() {
+        let mut generator = Generator::new(SEED);
+        for _ in 0..400 {
+            let packet = crate_packet(&mut generator);
+            let view = RtpView::parse(&packet).unwrap();
+            let header = rtp::Header::unmarshal(&mut &packet[..]).unwrap();
+            assert_eq!(view.header_len(), header.marshal_size());
+            assert_eq!(view.extensions().count(), header.extensions.len());
+            generator.torment(&packet, 200, fuzz::rtp);
+        }
+    }
+
+    #[test]
+    fn short_packets_never_panic() {
+        short_datagrams(&mut Generator::new(SEED), fuzz::rtp);
+        short_datagrams(&mut Generator::new(SEED), fuzz::demultiplexer);
+    }
+
+    #[test]
+    fn the_crate_reads_what_we_write() {
+        let mut generator = Generator::new(SEED);
+        for _ in 0..2_000 {
+            let mut block = ExtensionBlock::new();
+            let mut elements = Vec::new();
+            let wide = generator.below(4) == 0;
+            for id in 1..=generator.below(6) as u8 {
+                let len = 1 + generator.below(if wide { 40 } else { 16 });
+                let value = generator.bytes(len);
+                assert!(block.push(id, &value));
+                elements.push((id, value));
+            }
+            let header = RtpHeader {
+                marker: generator.bool(),
+                payload_type: PayloadType(generator.u8() & 0x7F),
+                sequence: generator.u16(),
+                timestamp: generator.u32(),
+                ssrc: Ssrc(generator.u32()),
+                padding: generator.bool(),
+            };
+            let mut out = [0xAA; 400];
+            let len = header.write(&mut out, &block).unwrap();
+            assert_eq!(len, FIXED_LEN + block.len());
+            assert!(header.write(&mut out[..len - 1], &block).is_none());
+
+            let theirs = rtp::Header::unmarshal(&mut &out[..len]).unwrap();
+            assert_eq!(theirs.version, 2);
+            assert_eq!(
+                (theirs.marker, theirs.padding),
+                (header.marker, header.padding)
+            );
+            assert_eq!(theirs.payload_type, header.payload_type.0);
+            assert_eq!(theirs.sequence_number, header.sequence);
+            assert_eq!(
+                (theirs.timestamp, theirs.ssrc),
+                (header.timestamp, header.ssrc.0)
+            );
+            let theirs: Vec<_> = theirs
+                .extensions
+                .iter()
+                .map(|e| (e.id, e.payload.to_vec()))
+                .collect();
+            assert_eq!(theirs, elements);
+            fuzz::rtp(&out[..len]);
+        }
+    }
+
+    /// A packet with an extension of the given profile and content.
+    fn extended(profile: u16, content: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x90, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+        packet.extend(profile.to_be_bytes());
+        packet.extend((content.len() as u16 / 4).to_be_bytes());
+        packet.extend(content);
+        packet
+    }
+
+    fn elements(packet: &[u8]) -> Vec<(u8, &[u8])> {
+        RtpView::parse(packet).unwrap().extensions().collect()
+    }
+
+    #[test]
+    fn odd_extensions_end_where_rfc_8285_says() {
+        // Id 15 ends the one-byte form, though elements follow.
+        assert_eq!(
+            elements(&extended(0xBEDE, &[0x10, 7, 0xF0, 1, 0x20, 8, 0, 0])),
+            [(1, &[7][..])]
+        );
+        // So does padding with a length.
+        assert_eq!(
+            elements(&extended(0xBEDE, &[0x10, 7, 0x01, 1, 0x20, 8, 0, 0])),
+            [(1, &[7][..])]
+        );
+        // Padding between elements does not.
+        assert_eq!(
+            elements(&extended(0xBEDE, &[0x10, 7, 0, 0, 0, 0x20, 8, 0])),
+            [(1, &[7][..]), (2, &[8])]
+        );
+        // An element that runs past the end is none.
+        assert_eq!(
+            elements(&extended(0xBEDE, &[0x10, 7, 0x2F, 1])),
+            [(1, &[7][..])]
+        );
+        // The two-byte form has ids above 14, empty elements, and application bits in its profile.
+        let two_byte = [15, 0, 0, 200, 2, 5, 6, 9];
+        assert_eq!(
+            elements(&extended(0x100F, &two_byte)),
+            [(15, &[][..]), (200, &[5, 6])]
+        );
+        // Another profile holds no elements.
+        assert_eq!(elements(&extended(0xABCD, &[0x10, 7, 0, 0])), []);
+    }
+
+    #[test]
+    fn headers_that_run_past_the_end_are_refused() {
+        let packet = extended(0xBEDE, &[0x10, 7, 0, 0]);
+        assert_eq!(
+            RtpView::parse(&packet[..11]).unwrap_err(),
+            Malformed::Truncated
+        );
+        for len in 12..packet.len() {
+            assert_eq!(
+                RtpView::parse(&packet[..len]).unwrap_err(),
+                Malformed::Length,
+                "{len}"
+            );
+        }
+        let mut sources = packet.clone();
+        sources[0] = 0x8F;
+        assert_eq!(RtpView::parse(&sources).unwrap_err(), Malformed::Length);
+        let mut version = packet;
+        version[0] = 0x50;
+        assert_eq!(RtpView::parse(&version).unwrap_err(), Malformed::Version);
+    }
+
+    #[test]
+    fn padding_counts_at_least_itself_and_at_most_everything() {
+        assert_eq!(padding_len(&[]), None);
+        assert_eq!(padding_len(&[1, 2, 0]), None);
+        assert_eq!(padding_len(&[1, 2, 1]), Some(1));
+        assert_eq!(padding_len(&[1, 2, 3]), Some(3));
+        assert_eq!(padding_len(&[1, 2, 4]), None);
+        assert_eq!(padding_len(&[255; 255]), Some(255));
+        assert_eq!(padding_len(&[255; 254]), None);
+    }
+}

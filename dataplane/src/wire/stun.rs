@@ -264,3 +264,235 @@ fn check_fingerprint(message: &[u8], offset: usize, value: &[u8]) -> Result<(), 
         Err(Malformed::Fingerprint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stun::attributes::{
+        ATTR_MESSAGE_INTEGRITY, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME, AttrType,
+    };
+    use stun::fingerprint::FINGERPRINT;
+    use stun::integrity::MessageIntegrity;
+    use stun::message::{Message, MessageType, Setter};
+
+    use super::*;
+    use crate::wire::fuzz::{self, PASSWORD};
+    use crate::wire::generator::{Generator, short_datagrams};
+
+    const SEED: u64 = 0x5354_554E;
+
+    /// RFC 5769 section 2.1: a request with ICE attributes, integrity and fingerprint.
+    const REQUEST: [u8; 108] = [
+        0x00, 0x01, 0x00, 0x58, 0x21, 0x12, 0xa4, 0x42, 0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6,
+        0x86, 0xfa, 0x87, 0xdf, 0xae, 0x80, 0x22, 0x00, 0x10, 0x53, 0x54, 0x55, 0x4e, 0x20, 0x74,
+        0x65, 0x73, 0x74, 0x20, 0x63, 0x6c, 0x69, 0x65, 0x6e, 0x74, 0x00, 0x24, 0x00, 0x04, 0x6e,
+        0x00, 0x01, 0xff, 0x80, 0x29, 0x00, 0x08, 0x93, 0x2f, 0xf9, 0xb1, 0x51, 0x26, 0x3b, 0x36,
+        0x00, 0x06, 0x00, 0x09, 0x65, 0x76, 0x74, 0x6a, 0x3a, 0x68, 0x36, 0x76, 0x59, 0x20, 0x20,
+        0x20, 0x00, 0x08, 0x00, 0x14, 0x9a, 0xea, 0xa7, 0x0c, 0xbf, 0xd8, 0xcb, 0x56, 0x78, 0x1e,
+        0xf2, 0xb5, 0xb2, 0xd3, 0xf2, 0x49, 0xc1, 0xb5, 0x71, 0xa2, 0x80, 0x28, 0x00, 0x04, 0xe5,
+        0x7a, 0x3b, 0xcf,
+    ];
+
+    /// RFC 5769 section 2.2: the response.
+    const RESPONSE: [u8; 80] = [
+        0x01, 0x01, 0x00, 0x3c, 0x21, 0x12, 0xa4, 0x42, 0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6,
+        0x86, 0xfa, 0x87, 0xdf, 0xae, 0x80, 0x22, 0x00, 0x0b, 0x74, 0x65, 0x73, 0x74, 0x20, 0x76,
+        0x65, 0x63, 0x74, 0x6f, 0x72, 0x20, 0x00, 0x20, 0x00, 0x08, 0x00, 0x01, 0xa1, 0x47, 0xe1,
+        0x12, 0xa6, 0x43, 0x00, 0x08, 0x00, 0x14, 0x2b, 0x91, 0xf5, 0x99, 0xfd, 0x9e, 0x90, 0xc3,
+        0x8c, 0x74, 0x89, 0xf9, 0x2a, 0xf9, 0xba, 0x53, 0xf0, 0x6b, 0xe7, 0xd7, 0x80, 0x28, 0x00,
+        0x04, 0xc0, 0x7d, 0x4c, 0x96,
+    ];
+
+    const UNKNOWN_REQUIRED: AttrType = AttrType(0x7F01);
+
+    /// A message of the crate: attributes as listed, then what `signed` and `fingerprinted` ask for.
+    fn message(
+        attributes: &[(AttrType, &[u8])],
+        after: &[(AttrType, &[u8])],
+        fingerprinted: bool,
+    ) -> Vec<u8> {
+        let mut message = Message::new();
+        message.typ = MessageType::default();
+        message.write_header();
+        message.set_type(MessageType {
+            method: stun::message::METHOD_BINDING,
+            class: stun::message::CLASS_REQUEST,
+        });
+        message.new_transaction_id().unwrap();
+        for (kind, value) in attributes {
+            message.add(*kind, value);
+        }
+        MessageIntegrity::new_short_term_integrity_with_provider(PASSWORD.into(), &AWS_LC)
+            .add_to(&mut message)
+            .unwrap();
+        for (kind, value) in after {
+            message.add(*kind, value);
+        }
+        if fingerprinted {
+            FINGERPRINT.add_to(&mut message).unwrap();
+        }
+        fuzz::stun(&message.raw);
+        message.raw
+    }
+
+    static AWS_LC: rtc_crypto::providers::AwsLcRsCrypto = rtc_crypto::providers::AwsLcRsCrypto;
+
+    const CHECK: [(AttrType, &[u8]); 2] = [
+        (ATTR_USERNAME, b"us:them"),
+        (ATTR_PRIORITY, &[0x6e, 0, 0x1e, 0xff]),
+    ];
+
+    fn parse(bytes: &[u8]) -> BindingRequest<'_> {
+        BindingRequest::parse(bytes).unwrap().expect("a request")
+    }
+
+    #[test]
+    fn the_request_of_rfc_5769_is_read_and_authentic() {
+        let request = parse(&REQUEST);
+        assert_eq!(request.transaction(), REQUEST[8..20]);
+        assert_eq!(request.username(), (&b"evtj"[..], &b"h6vY"[..]));
+        assert_eq!(request.priority(), 0x6e00_01ff);
+        assert_eq!(request.ice_controlled(), Some(0x932f_f9b1_5126_3b36));
+        assert_eq!(request.ice_controlling(), None);
+        assert!(!request.use_candidate());
+        assert_eq!(request.unknown_attribute(), None);
+        assert!(request.verify(&IntegrityKey::new(PASSWORD)));
+        assert!(!request.verify(&IntegrityKey::new("VOkJxbRl1RmTxUk/WvJxBT")));
+        fuzz::stun(&REQUEST);
+    }
+
+    #[test]
+    fn sound_stun_that_is_no_request_is_no_error() {
+        assert!(BindingRequest::parse(&RESPONSE).unwrap().is_none());
+        // A Binding indication keeps a path open (RFC 8445 section 11).
+        let indication = [
+            0x00, 0x11, 0, 0, 0x21, 0x12, 0xa4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+        ];
+        assert!(BindingRequest::parse(&indication).unwrap().is_none());
+    }
+
+    #[test]
+    fn no_changed_byte_of_a_request_stays_unnoticed() {
+        let key = IntegrityKey::new(PASSWORD);
+        // Bytes 100 and 101 are the fingerprint's type: without it, the rest is as authentic as before.
+        for at in (0..100).chain(102..REQUEST.len()) {
+            let mut changed = REQUEST;
+            changed[at] ^= 0x40;
+            let authentic = matches!(BindingRequest::parse(&changed), Ok(Some(request)) if request.verify(&key));
+            assert!(!authentic, "byte {at}");
+            // The same without fingerprint, so that it is integrity alone that notices.
+            let mut bare = changed[..100].to_vec();
+            if at < 100 && at != 2 && at != 3 {
+                bare[3] -= 8;
+                let authentic = matches!(BindingRequest::parse(&bare), Ok(Some(request)) if request.verify(&key));
+                assert!(!authentic, "byte {at} without fingerprint");
+            }
+        }
+        let mut bare = REQUEST[..100].to_vec();
+        bare[3] -= 8;
+        assert!(parse(&bare).verify(&key), "the fingerprint may be missing");
+    }
+
+    #[test]
+    fn damage_is_survived_and_the_crate_agrees() {
+        let mut generator = Generator::new(SEED);
+        generator.torment(&REQUEST, 8_000, fuzz::stun);
+        generator.torment(&RESPONSE, 2_000, fuzz::stun);
+        let mut bare = REQUEST[..100].to_vec();
+        bare[3] -= 8;
+        generator.torment(&bare, 8_000, fuzz::stun);
+        short_datagrams(&mut generator, fuzz::stun);
+    }
+
+    #[test]
+    fn what_follows_integrity_is_ignored() {
+        let key = IntegrityKey::new(PASSWORD);
+        let late: [(AttrType, &[u8]); 3] = [
+            (ATTR_USE_CANDIDATE, &[]),
+            (UNKNOWN_REQUIRED, &[1]),
+            (ATTR_USERNAME, b"no:body"),
+        ];
+        for fingerprinted in [false, true] {
+            let bytes = message(&CHECK, &late, fingerprinted);
+            let request = parse(&bytes);
+            assert!(request.verify(&key));
+            assert!(!request.use_candidate());
+            assert_eq!(request.unknown_attribute(), None);
+            assert_eq!(request.username(), (&b"us"[..], &b"them"[..]));
+        }
+        // A second MESSAGE-INTEGRITY counts as little.
+        let bytes = message(&CHECK, &[(ATTR_MESSAGE_INTEGRITY, &[7; 20])], true);
+        assert!(parse(&bytes).verify(&key));
+    }
+
+    #[test]
+    fn the_first_of_several_attributes_counts() {
+        let attributes = [
+            CHECK[0],
+            CHECK[1],
+            (ATTR_USERNAME, &b"no:body"[..]),
+            (ATTR_PRIORITY, &[0; 4]),
+        ];
+        let bytes = message(&attributes, &[], true);
+        let request = parse(&bytes);
+        assert_eq!(request.username(), (&b"us"[..], &b"them"[..]));
+        assert_eq!(request.priority(), 0x6e00_1eff);
+    }
+
+    #[test]
+    fn nomination_and_what_is_unknown_are_told() {
+        let attributes = [
+            CHECK[0],
+            CHECK[1],
+            (ATTR_USE_CANDIDATE, &[][..]),
+            (AttrType(0x802A), &[1, 2, 3, 4, 5, 6, 7, 8]),
+            (AttrType(0xC057), &[0, 0, 0, 0]),
+            (UNKNOWN_REQUIRED, &[1, 2, 3]),
+        ];
+        let bytes = message(&attributes, &[], true);
+        let request = parse(&bytes);
+        assert!(request.use_candidate());
+        assert_eq!(request.ice_controlling(), Some(0x0102_0304_0506_0708));
+        assert_eq!(request.unknown_attribute(), Some(0x7F01));
+    }
+
+    #[test]
+    fn a_check_without_what_ice_requires_is_refused() {
+        let refused = |attributes: &[(AttrType, &[u8])]| {
+            BindingRequest::parse(&message(attributes, &[], true)).unwrap_err()
+        };
+        assert_eq!(refused(&CHECK[..1]), Malformed::Field, "no PRIORITY");
+        assert_eq!(refused(&CHECK[1..]), Malformed::Field, "no USERNAME");
+        assert_eq!(
+            refused(&[(ATTR_USERNAME, b"usthem"), CHECK[1]]),
+            Malformed::Field,
+            "no colon"
+        );
+        assert_eq!(
+            refused(&[CHECK[0], (ATTR_PRIORITY, &[0; 3])]),
+            Malformed::Field,
+            "a short PRIORITY"
+        );
+        // Integrity is required: cut it off and mend the length.
+        let mut bytes = message(&CHECK, &[], false);
+        bytes.truncate(bytes.len() - 24);
+        bytes[3] -= 24;
+        assert_eq!(BindingRequest::parse(&bytes).unwrap_err(), Malformed::Field);
+    }
+
+    #[test]
+    fn a_fingerprint_must_match_and_be_last() {
+        let mut wrong = REQUEST;
+        wrong[107] ^= 1;
+        assert_eq!(
+            BindingRequest::parse(&wrong).unwrap_err(),
+            Malformed::Fingerprint
+        );
+        let mut followed = REQUEST.to_vec();
+        followed.extend([0x80, 0x22, 0, 0]);
+        followed[3] += 4;
+        assert_eq!(
+            BindingRequest::parse(&followed).unwrap_err(),
+            Malformed::Fingerprint
+        );
+    }
+}

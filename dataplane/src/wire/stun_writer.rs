@@ -149,3 +149,120 @@ impl<'a> Message<'a> {
         Some(self.len)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rtc_crypto::providers::AwsLcRsCrypto;
+    use stun::attributes::{ATTR_MESSAGE_INTEGRITY, ATTR_XORMAPPED_ADDRESS, AttrType};
+    use stun::error_code::ErrorCodeAttribute;
+    use stun::fingerprint::FINGERPRINT;
+    use stun::integrity::MessageIntegrity;
+    use stun::message::{Getter, Message};
+    use stun::uattrs::UnknownAttributes;
+    use stun::xoraddr::XorMappedAddress;
+
+    use super::*;
+    use crate::wire::fuzz::PASSWORD;
+    use crate::wire::stun::BindingRequest;
+
+    /// The transaction of the messages in RFC 5769.
+    const TRANSACTION: [u8; 12] = [
+        0xb7, 0xe7, 0xa7, 0x01, 0xbc, 0x34, 0xd6, 0x86, 0xfa, 0x87, 0xdf, 0xae,
+    ];
+
+    /// The crate's reading of a message, its integrity (where there is one) and fingerprint checked.
+    fn read(bytes: &[u8]) -> Message {
+        let mut message = Message::new();
+        message.unmarshal_binary(bytes).unwrap();
+        assert_eq!(message.transaction_id.0, TRANSACTION);
+        FINGERPRINT.check(&message).unwrap();
+        if message.get(ATTR_MESSAGE_INTEGRITY).is_ok() {
+            MessageIntegrity::check(&mut message, PASSWORD.as_bytes(), &AwsLcRsCrypto).unwrap();
+        }
+        assert!(
+            BindingRequest::parse(bytes).unwrap().is_none(),
+            "an answer is no request"
+        );
+        message
+    }
+
+    #[test]
+    fn a_success_maps_the_addresses_of_rfc_5769() {
+        let key = IntegrityKey::new(PASSWORD);
+        // Sections 2.2 and 2.3: the address, and the value of XOR-MAPPED-ADDRESS.
+        let cases: [(&str, &[u8]); 2] = [
+            (
+                "192.0.2.1:32853",
+                &[0, 1, 0xa1, 0x47, 0xe1, 0x12, 0xa6, 0x43],
+            ),
+            (
+                "[2001:db8:1234:5678:11:2233:4455:6677]:32853",
+                &[
+                    0, 2, 0xa1, 0x47, 0x01, 0x13, 0xa9, 0xfa, 0xa5, 0xd3, 0xf1, 0x79, 0xbc, 0x25,
+                    0xf4, 0xb5, 0xbe, 0xd2, 0xb9, 0xd9,
+                ],
+            ),
+        ];
+        for (address, value) in cases {
+            let address: SocketAddr = address.parse().unwrap();
+            let mut out = [0xAA; 128];
+            let len = write_binding_success(&mut out, TRANSACTION, address, &key).unwrap();
+            assert_eq!(len, 20 + 4 + value.len() + 24 + 8);
+            let message = read(&out[..len]);
+            assert_eq!(message.typ.value(), 0x0101);
+            assert_eq!(message.get(ATTR_XORMAPPED_ADDRESS).unwrap(), value);
+            let mut mapped = XorMappedAddress::default();
+            mapped.get_from(&message).unwrap();
+            assert_eq!(SocketAddr::new(mapped.ip, mapped.port), address);
+            for room in 0..len {
+                assert!(
+                    write_binding_success(&mut out[..room], TRANSACTION, address, &key).is_none()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_says_its_code_and_reason() {
+        let key = IntegrityKey::new(PASSWORD);
+        for (code, reason) in [
+            (400, "Bad Request"),
+            (401, "Unauthenticated"),
+            (487, "Role Conflict"),
+            (500, ""),
+        ] {
+            for key in [None, Some(&key)] {
+                let mut out = [0xAA; 128];
+                let len = write_binding_error(&mut out, TRANSACTION, code, reason, key).unwrap();
+                let message = read(&out[..len]);
+                assert_eq!(message.typ.value(), 0x0111);
+                assert_eq!(message.get(ATTR_MESSAGE_INTEGRITY).is_ok(), key.is_some());
+                let mut error = ErrorCodeAttribute::default();
+                error.get_from(&message).unwrap();
+                assert_eq!((error.code.0, &error.reason[..]), (code, reason.as_bytes()));
+                assert!(
+                    write_binding_error(&mut out[..len - 1], TRANSACTION, code, reason, key)
+                        .is_none()
+                );
+            }
+        }
+        assert!(
+            write_binding_error(&mut [0; 2000], TRANSACTION, 400, &"x".repeat(200), None).is_none()
+        );
+    }
+
+    #[test]
+    fn an_unknown_attribute_is_named() {
+        let mut out = [0; 128];
+        let len =
+            write_unknown_attribute(&mut out, TRANSACTION, 0x7F01, &IntegrityKey::new(PASSWORD))
+                .unwrap();
+        let message = read(&out[..len]);
+        let mut unknown = UnknownAttributes(Vec::new());
+        unknown.get_from(&message).unwrap();
+        assert_eq!(
+            unknown.0.iter().map(AttrType::value).collect::<Vec<_>>(),
+            [0x7F01]
+        );
+    }
+}
