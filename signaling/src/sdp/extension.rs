@@ -45,10 +45,14 @@ pub mod uri {
         TRANSPORT_CC,
     ];
 
-    /// The ones that an answer may hold. Not layers (RID, dependency descriptor), because we answer
-    /// no simulcast, and not transport-wide numbers, because we send no such feedback.
-    pub(in crate::sdp) const ANSWERABLE: [&str; 6] = [
+    /// The ones that an answer may hold. Not the dependency descriptor, because we choose no
+    /// layers, and not transport-wide numbers, because we send no such feedback. RIDs are in it
+    /// although no simulcast is answered: without them Chromium cannot make its next offer of a
+    /// section whose simulcast was declined.
+    pub(in crate::sdp) const ANSWERABLE: [&str; 8] = [
         MID,
+        RID,
+        REPAIRED_RID,
         AUDIO_LEVEL,
         ABS_SEND_TIME,
         ABS_CAPTURE_TIME,

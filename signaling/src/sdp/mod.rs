@@ -24,6 +24,9 @@ mod answer;
 mod candidate;
 mod fragment;
 
+#[doc(hidden)]
+pub mod fuzz;
+
 pub use answer::{Answer, Decision, Outgoing};
 pub use candidate::Candidate;
 pub use codec::{AUDIO_CODECS, Codec, VIDEO_PREFERENCE};

@@ -21,7 +21,7 @@ pub struct Offer {
     pub fingerprints: Vec<Fingerprint>,
     /// The `m=` sections in order.
     pub sections: Vec<Section>,
-    /// The mids of `a=group:BUNDLE` (RFC 9143); empty where the offer has no such group.
+    /// The mids of `a=group:BUNDLE` (RFC 9143) in the sections' order; empty without such a group.
     pub bundle: Vec<String>,
     /// `a=extmap-allow-mixed` (RFC 8285 section 6).
     pub extmap_allow_mixed: bool,
@@ -112,9 +112,6 @@ pub enum OfferError {
         "sections `{0}` and `{1}` want transports of their own: bundle them (`a=group:BUNDLE`, bundlePolicy `max-bundle`)"
     )]
     Unbundled(String, String),
-    /// A group naming a section that isn't there.
-    #[error("`a=group:BUNDLE` names `{0}`, which no section has as its mid")]
-    BundleUnknownMid(String),
     /// Several tracks in one section.
     #[error(
         "section `{0}` holds several tracks (Plan B): give each track its own section (Unified Plan)"
@@ -206,7 +203,7 @@ impl Offer {
     pub fn parse(text: &str) -> Result<Offer, OfferError> {
         check_lines(text)?;
         // The parser's own error names the line or the value that it stumbled over.
-        let session = SessionDescription::unmarshal(&mut Cursor::new(text.as_bytes()))
+        let session = SessionDescription::unmarshal(&mut Cursor::new(lines_that_matter(text)))
             .map_err(|error| OfferError::Syntax(quote(&error.to_string())))?;
         let mut defaults = SessionDefaults {
             direction: Direction::read(&session.attributes),
@@ -219,7 +216,7 @@ impl Offer {
             .collect();
         let sections = sections?;
         check_mids(&sections)?;
-        let bundle = read_bundle(&session, &sections)?;
+        let bundle = read_bundle(&session, &sections);
         let carriers = carriers(&session, &sections);
         let carrier = shared_carrier(&carriers, &bundle)?;
         let mid = &carrier.section.mid;
@@ -277,6 +274,16 @@ fn check_lines(text: &str) -> Result<(), OfferError> {
     }
 }
 
+/// The lines that say something to us. The parser is strict about the order of all of them, and
+/// pages that set a bandwidth put their `b=` anywhere.
+fn lines_that_matter(text: &str) -> String {
+    let matters = |line: &&str| line.starts_with(['v', 'o', 's', 't', 'a', 'm']);
+    text.lines()
+        .filter(matters)
+        .flat_map(|line| [line, "\r\n"])
+        .collect()
+}
+
 fn check_mids(sections: &[Section]) -> Result<(), OfferError> {
     let mut seen = HashSet::new();
     match sections
@@ -290,31 +297,22 @@ fn check_mids(sections: &[Section]) -> Result<(), OfferError> {
 
 /// The mids of the first `a=group:BUNDLE`. Further groups would be further transports: their
 /// sections count as not bundled.
-fn read_bundle(
-    session: &SessionDescription,
-    sections: &[Section],
-) -> Result<Vec<String>, OfferError> {
+///
+/// A mid that no section has is left out, as FFmpeg's group always names two sections.
+fn read_bundle(session: &SessionDescription, sections: &[Section]) -> Vec<String> {
     let groups = session
         .attributes
         .iter()
         .filter(|attribute| attribute.key == "group");
     let mut groups = groups.filter_map(|group| group.value.as_deref()?.strip_prefix("BUNDLE"));
-    let known: HashSet<&str> = sections
-        .iter()
-        .filter(|section| section.has_mid)
-        .map(|section| section.mid.as_str())
+    let written: HashSet<&str> = groups
+        .next()
+        .unwrap_or_default()
+        .split_ascii_whitespace()
         .collect();
-    let mut bundle: Vec<String> = Vec::new();
-    for mid in groups.next().unwrap_or_default().split_ascii_whitespace() {
-        if !known.contains(mid) {
-            return Err(OfferError::BundleUnknownMid(quote(mid)));
-        }
-        if bundle.len() == sections.len() {
-            return Err(OfferError::MidTwice(quote(mid)));
-        }
-        bundle.push(mid.to_owned());
-    }
-    Ok(bundle)
+    let named = sections.iter().filter(|section| section.has_mid);
+    let grouped = named.filter(|section| written.contains(section.mid.as_str()));
+    grouped.map(|section| section.mid.clone()).collect()
 }
 
 /// The transports of the sections that want one, in order.

@@ -229,10 +229,11 @@ impl Section {
         codecs
     }
 
-    /// The header extensions to answer with: those that we know what to do with today.
+    /// The header extensions to answer with: those that we know what to do with today, and whose
+    /// id fits a one-byte extension header (RFC 8285 section 4.2).
     #[must_use]
     pub fn known_extensions(&self) -> Vec<Extension> {
-        let answerable = |e: &&Extension| uri::ANSWERABLE.contains(&e.uri.as_str());
+        let answerable = |e: &&Extension| e.id < 15 && uri::ANSWERABLE.contains(&e.uri.as_str());
         self.extensions.iter().filter(answerable).cloned().collect()
     }
 }
