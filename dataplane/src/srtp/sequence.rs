@@ -36,6 +36,7 @@ impl SequenceWindow {
     ///
     /// The first packet of a source is taken to be in rollover 0 (RFC 3711 section 3.3.1), and nothing is
     /// before that rollover or after the last.
+    #[inline]
     #[must_use]
     pub fn estimate(&self, sequence: u16) -> u64 {
         let Some(highest) = self.highest else {
@@ -54,6 +55,7 @@ impl SequenceWindow {
     }
 
     /// Whether the index is new and not too old to tell.
+    #[inline]
     #[must_use]
     pub fn is_fresh(&self, index: u64) -> bool {
         let Some(highest) = self.highest else {
@@ -67,6 +69,7 @@ impl SequenceWindow {
     }
 
     /// Remembers the index of an authentic packet that was fresh.
+    #[inline]
     pub fn accept(&mut self, index: u64) {
         match self.highest {
             Some(highest) if index <= highest => {

@@ -58,6 +58,7 @@ impl ExtensionBlock {
 
     /// Adds an element. `false`, with nothing changed, when the id is 0, the element is longer than
     /// 255 bytes, or there is no room.
+    #[inline]
     pub fn push(&mut self, id: u8, value: &[u8]) -> bool {
         let Ok(len) = u8::try_from(value.len()) else {
             return false;
@@ -69,17 +70,28 @@ impl ExtensionBlock {
         if self.form == Form::OneByte && !fits_one_byte && !self.widen(value.len()) {
             return false;
         }
-        let header = match self.form {
-            Form::OneByte => &[(id << 4) | (len - 1)][..],
-            Form::TwoByte => &[id, len][..],
-        };
-        let end = self.used + header.len() + value.len();
+        let header_len = if self.form == Form::OneByte { 1 } else { 2 };
+        let end = self.used + header_len + value.len();
         let Some(room) = self.elements.get_mut(self.used..end) else {
             return false;
         };
-        let (header_room, value_room) = room.split_at_mut(header.len());
-        header_room.copy_from_slice(header);
-        value_room.copy_from_slice(value);
+        // Nearly every element is a few bytes long: moving those one by one spares a call.
+        match (self.form, room, value) {
+            (Form::OneByte, [header, a], &[x]) => (*header, *a) = (id << 4, x),
+            (Form::OneByte, [header, a, b], &[x, y]) => (*header, *a, *b) = ((id << 4) | 1, x, y),
+            (Form::OneByte, [header, a, b, c], &[x, y, z]) => {
+                (*header, *a, *b, *c) = ((id << 4) | 2, x, y, z);
+            }
+            (Form::OneByte, [header, room @ ..], value) => {
+                *header = (id << 4) | (len - 1);
+                room.copy_from_slice(value);
+            }
+            (Form::TwoByte, [id_room, len_room, room @ ..], value) => {
+                (*id_room, *len_room) = (id, len);
+                room.copy_from_slice(value);
+            }
+            (Form::OneByte | Form::TwoByte, _, _) => unreachable!("room for the header was taken"),
+        }
         self.used = end;
         true
     }
@@ -102,6 +114,7 @@ impl ExtensionBlock {
     }
 
     /// Writes the extension to the start of `out` and returns its length; `None` without room.
+    #[inline]
     pub(super) fn write(&self, out: &mut [u8]) -> Option<usize> {
         let len = self.len();
         if len == 0 {

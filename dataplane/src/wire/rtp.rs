@@ -33,6 +33,7 @@ impl<'a> RtpView<'a> {
     /// # Errors
     ///
     /// Says what is wrong with the header; the payload may be empty.
+    #[inline]
     pub fn parse(packet: &'a [u8]) -> Result<RtpView<'a>, Malformed> {
         let (fixed, rest) = packet
             .split_first_chunk::<FIXED_LEN>()
@@ -60,54 +61,63 @@ impl<'a> RtpView<'a> {
     }
 
     /// The marker bit, whose meaning is the payload format's.
+    #[inline]
     #[must_use]
     pub fn marker(&self) -> bool {
         self.fixed[field::MARKER_AND_TYPE] & 0x80 != 0
     }
 
     /// Whether the (decrypted) payload ends with padding; see [`padding_len`].
+    #[inline]
     #[must_use]
     pub fn has_padding(&self) -> bool {
         self.fixed[field::FLAGS] & 0x20 != 0
     }
 
     /// The payload type.
+    #[inline]
     #[must_use]
     pub fn payload_type(&self) -> PayloadType {
         PayloadType(self.fixed[field::MARKER_AND_TYPE] & 0x7F)
     }
 
     /// The sequence number.
+    #[inline]
     #[must_use]
     pub fn sequence(&self) -> u16 {
         u16_at(self.fixed, field::SEQUENCE).unwrap_or_default()
     }
 
     /// The timestamp, in units of the payload format's clock.
+    #[inline]
     #[must_use]
     pub fn timestamp(&self) -> u32 {
         u32_at(self.fixed, field::TIMESTAMP).unwrap_or_default()
     }
 
     /// The synchronisation source.
+    #[inline]
     #[must_use]
     pub fn ssrc(&self) -> Ssrc {
         Ssrc(u32_at(self.fixed, field::SSRC).unwrap_or_default())
     }
 
     /// Bytes before the payload: fixed header, contributing sources and extension.
+    #[inline]
     #[must_use]
     pub fn header_len(&self) -> usize {
         self.header_len
     }
 
     /// Everything behind the header: of an SRTP packet the ciphertext and its tag.
+    #[inline]
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
         self.payload
     }
 
     /// The header extension's elements (RFC 8285), in order; none when it has another profile.
+    #[inline]
     #[must_use]
     pub fn extensions(&self) -> Extensions<'a> {
         let (profile, content) = self.extension;
@@ -138,6 +148,7 @@ pub struct Extensions<'a> {
 
 impl<'a> Extensions<'a> {
     /// Splits the next element off, `None` where it is none.
+    #[inline]
     fn split_element(&self) -> Option<(u8, &'a [u8], &'a [u8])> {
         let (&header, after) = self.rest.split_first()?;
         let (id, len, after) = if self.two_byte {
@@ -159,6 +170,7 @@ impl<'a> Extensions<'a> {
 impl<'a> Iterator for Extensions<'a> {
     type Item = (u8, &'a [u8]);
 
+    #[inline]
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
         // Padding is a zero byte in both forms (RFC 8285 section 4.1); in the two-byte form, id 0
         // has no length byte.
@@ -202,6 +214,7 @@ pub struct RtpHeader {
 
 impl RtpHeader {
     /// Writes header and extension to the start of `out` and returns their length; `None` without room.
+    #[inline]
     #[must_use]
     pub fn write(&self, out: &mut [u8], extensions: &ExtensionBlock) -> Option<usize> {
         let (fixed, rest) = out.split_first_chunk_mut::<FIXED_LEN>()?;
