@@ -45,6 +45,7 @@ export class Controls {
   show() {
     const own = this.#own;
     showToggle('mute', !own.isHeard, own.isHeard ? 'mic' : 'mic-off', own.isHeard ? 'Mute' : 'Unmute', 'm');
+    document.querySelector('#mute .label').textContent = own.isHeard ? 'Mute' : 'Unmute';
     showToggle('camera', own.camera === null, own.camera ? 'camera' : 'camera-off', own.camera ? 'Stop camera' : 'Start camera', 'v');
     showToggle('share', false, own.screen ? 'share-off' : 'share', own.screen ? 'Stop sharing' : 'Share screen', 's');
     document.getElementById('share').dataset.active = String(own.screen !== null);

@@ -94,7 +94,10 @@ export function arrange({ width, height, screens, cameras, gap }) {
 
 function splitSideways(all, cameras, gap) {
   const share = cameras > 8 ? 0.3 : 0.2;
-  const stripWidth = Math.round(Math.min(Math.max(all.width * share, 120), cameras > 8 ? 420 : 280));
+  const stripWidthMax = Math.round(Math.min(Math.max(all.width * share, 120), cameras > 8 ? 420 : 280));
+  // Tiles that are kept small by the height leave the rest of the width to the stage.
+  const { columns, tileWidth } = bestGrid(cameras, stripWidthMax, all.height, gap, ASPECT_MIN);
+  const stripWidth = Math.ceil(columns * tileWidth + (columns - 1) * gap);
   const stageWidth = all.width - stripWidth - gap;
   return {
     stage: { ...all, width: stageWidth },
