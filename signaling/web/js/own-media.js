@@ -8,6 +8,8 @@
 
 import { explain, openBoth, openDevice, openScreen } from './devices.js';
 
+const SOURCES = ['camera', 'microphone'];
+
 /** One person's own sources. */
 export class OwnMedia extends EventTarget {
   /** @type {MediaStreamTrack|null} */
@@ -36,8 +38,18 @@ export class OwnMedia extends EventTarget {
       await this.#open('microphone');
       return;
     }
-    const both = openBoth(this.#chosen.camera, this.#chosen.microphone).catch(() => null);
-    await Promise.all([this.#open('camera', both), this.#open('microphone', both)]);
+    const turns = { camera: ++this.#opening.camera, microphone: ++this.#opening.microphone };
+    let both;
+    try {
+      both = await openBoth(this.#chosen.camera, this.#chosen.microphone);
+    } catch {
+      // One of them is missing: each for itself, to have the other and to know which.
+      await Promise.all(SOURCES.filter((source) => turns[source] === this.#opening[source]).map((source) => this.#open(source)));
+      return;
+    }
+    for (const source of SOURCES) {
+      this.#take(source, both[source], turns[source]);
+    }
   }
 
   /**
@@ -125,25 +137,26 @@ export class OwnMedia extends EventTarget {
     this.#put('microphone', null);
   }
 
-  async #open(source, both = null) {
+  async #open(source) {
     const turn = ++this.#opening[source];
-    let track = null;
-    let failure = null;
     try {
-      track = (await both)?.[source] ?? await openDevice(source, this.#chosen[source]);
+      this.#take(source, await openDevice(source, this.#chosen[source]), turn);
     } catch (error) {
-      failure = error;
+      if (turn === this.#opening[source]) {
+        this.errors[source] = error;
+        this.#put(source, null);
+        this.#emit('trouble', { source, text: explain(source, error) });
+      }
     }
+  }
+
+  /** A device was opened; by now something else may be wanted. */
+  #take(source, track, turn) {
     if (turn !== this.#opening[source]) {
-      track?.stop();
+      track.stop();
       return;
     }
-    this.errors[source] = failure;
-    if (failure) {
-      this.#put(source, null);
-      this.#emit('trouble', { source, text: explain(source, failure) });
-      return;
-    }
+    this.errors[source] = null;
     if (source === 'microphone') {
       track.enabled = this.wants.microphone;
     }

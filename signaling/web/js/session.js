@@ -285,8 +285,13 @@ export class Session {
       return;
     }
     const pc = this.#pc;
-    this.#dirty = false;
     this.#busy = true;
+    // What changes together, such as camera and microphone at the start, goes into one offer.
+    await null;
+    if (pc !== this.#pc) {
+      return;
+    }
+    this.#dirty = false;
     this.#bringSources(pc);
     this.#bringReceivers(pc);
     if (pc.getTransceivers().length === 0) {

@@ -111,6 +111,11 @@ export class Tiles {
   }
 
   #layOutSoon() {
+    // A page in the background gets no frames, but should be in order when it is looked at.
+    if (document.hidden) {
+      this.#layOut();
+      return;
+    }
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#layOut();
