@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dataplane::driver::DriverChoice;
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +31,17 @@ pub struct Cli {
     /// The options themselves.
     #[command(flatten)]
     pub settings: Settings,
+}
+
+impl Cli {
+    /// Reads the command line and the environment; ends the program where they make no sense.
+    #[must_use]
+    pub fn read() -> Cli {
+        // The help says once how variables are named, and never what is in them.
+        let mut command = Cli::command().mut_args(|arg| arg.hide_env(true));
+        let matches = command.get_matches_mut();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+    }
 }
 
 /// What to do.

@@ -1,9 +1,8 @@
 //! The binary: reads what it is told, and does it.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser;
 use control::cli::{Cli, Task};
 use control::config::Config;
 use control::{doctor, serve};
@@ -16,7 +15,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     if cli.command == Some(Task::Version) {
         println!("millrace {}", env!("CARGO_PKG_VERSION"));
         return ExitCode::SUCCESS;
@@ -44,6 +43,7 @@ fn run(config: Config) -> ExitCode {
     tracing_subscriber::fmt()
         .compact()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     // One thread is plenty for signalling, and leaves the cores to the workers.

@@ -25,6 +25,9 @@ mod translate;
 mod view;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
