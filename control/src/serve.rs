@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use dataplane::driver::{Dataplane, DataplaneConfig, StartError};
+use hyper_util::rt::TokioTimer;
 use signaling::doors::{self, DoorOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -29,6 +30,9 @@ const WORKERS_END: Duration = Duration::from_millis(500);
 
 /// Threads for DTLS handshakes: one does about 1,700 a second, and a machine of one core has no more.
 const DTLS_THREADS: usize = 2;
+
+/// How long a client may take to say what it wants; slower ones only hold a socket.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a second signal ends with: the shell's number for an interrupted program.
 const INTERRUPTED: i32 = 130;
@@ -173,7 +177,13 @@ fn open_doors(
     };
     let router = doors::router(Arc::clone(node), options);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let plain = axum_server::from_tcp(listener)?.handle(handle).http1_only();
+    // Not `http1_only`: that takes upgrades away, and with them the page's WebSocket.
+    let mut plain = axum_server::from_tcp(listener)?.handle(handle);
+    plain
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT);
     Ok(async move {
         match tls {
             Some(tls) => {

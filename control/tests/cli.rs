@@ -95,6 +95,31 @@ impl Serving {
         answer
     }
 
+    /// Opens the WebSocket and enters a room; gives back the socket and what came first.
+    fn join(&self) -> (TcpStream, String) {
+        let mut stream = TcpStream::connect(&self.page).unwrap();
+        write!(
+            stream,
+            "GET /v1/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.page
+        )
+        .unwrap();
+        let join = br#"{"type":"join","room":"r","name":"Ann"}"#;
+        // A final text frame under a mask of zeros (RFC 6455 section 5.2).
+        stream
+            .write_all(&[0x81, 0x80 | join.len() as u8, 0, 0, 0, 0])
+            .unwrap();
+        stream.write_all(join).unwrap();
+        let mut answer = String::new();
+        let mut byte = [0];
+        while !answer.contains("iceServers") {
+            assert_eq!(stream.read(&mut byte).unwrap(), 1, "closed after: {answer}");
+            answer.push(char::from(byte[0]));
+        }
+        (stream, answer)
+    }
+
     fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();
         assert!(
@@ -270,7 +295,14 @@ fn it_serves_and_ends_in_order() {
         metrics.contains("millrace_datagrams_received_total{worker=\"0\"}"),
         "{metrics}"
     );
+    let (mut socket, joined) = serving.join();
+    assert!(joined.contains(r#""name":"Ann""#), "{joined}");
+    assert!(serving.get("/v1/rooms").contains(r#""people":1"#));
     serving.signal("-TERM");
+    let mut rest = Vec::new();
+    socket.read_to_end(&mut rest).unwrap();
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(rest.contains("the node is shutting down"), "{rest}");
     assert_eq!(serving.child.wait().unwrap().code(), Some(0));
 }
 
