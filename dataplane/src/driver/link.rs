@@ -8,7 +8,7 @@ use crate::transmit::{Path, Transmit};
 /// A worker's UDP socket, received from in runs and sent to in bursts.
 ///
 /// Call order in a turn: `receive`, then for each burst `slot`, write into it, `send`; then
-/// `flush`, then `settle`, then wait on `ready`.
+/// `flush`. After a few turns at most `settle`, then wait on `ready`.
 pub(super) trait Link {
     /// Hands over at most `runs_max` runs of datagrams from one path each, laid end to end with
     /// the given segment size.
@@ -24,8 +24,11 @@ pub(super) trait Link {
     /// Gives everything sent so far to the kernel.
     fn flush(&mut self);
 
-    /// Ends a turn. With `more` work at hand, or arrivals that this turn did not take, `ready` will
-    /// be ready at once, after the runtime has had a chance to look at its other tasks.
+    /// Whether there are arrivals that the turn did not take, as far as can be said for free.
+    fn has_more(&mut self) -> bool;
+
+    /// Ends the turns before a wait. With `more` work at hand, or arrivals that were not taken,
+    /// `ready` will be ready at once, after the runtime has had a chance to look at its other tasks.
     fn settle(&mut self, more: bool);
 
     /// Waits until there is something to receive or a slot is free again.

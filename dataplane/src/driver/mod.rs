@@ -28,6 +28,8 @@ mod uring;
 mod worker;
 
 #[cfg(test)]
+mod cost;
+#[cfg(test)]
 mod tests;
 
 pub use config::{DataplaneConfig, DriverChoice, DriverKind, UnknownDriver};

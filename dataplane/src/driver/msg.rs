@@ -162,6 +162,10 @@ impl Link for MsgLink {
 
     fn flush(&mut self) {}
 
+    fn has_more(&mut self) -> bool {
+        self.readable
+    }
+
     fn settle(&mut self, more: bool) {
         self.go_on = more || self.readable;
     }

@@ -384,6 +384,10 @@ impl Link for UringLink {
         }
     }
 
+    fn has_more(&mut self) -> bool {
+        self.socket.has_work()
+    }
+
     fn settle(&mut self, more: bool) {
         self.socket.ring.completion().enable_eventfd();
         // What completed while the eventfd was off is seen below, what completes from here on
