@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   control ── Command ──►┌──────────────── worker n, one thread ───────────────┐
-//!                         │ turn: receive → commands → timeout → transmit       │
+//!                         │ turn: commands → receive → timeout → transmit       │
 //!   UDP port + n ◄───────►│ Link (uring or msg)      Engine                     │── Event ──► control
 //!   TCP port + n ◄───────►│ Tcp (ICE-TCP, RFC 6544)                             │
 //!                         └───────────▲──────────────────────┬──────────────────┘

@@ -76,15 +76,16 @@ impl<C: Core, L: Link> Life<'_, C, L> {
 
     /// Returns whether a bound was reached before the work was done.
     fn turn(&mut self, now: Instant) -> bool {
+        // Before the packets: a client that was answered may be quicker than this thread.
+        let mut more = self.take_commands(now);
         let core = &mut self.core;
         self.link.receive(RUNS_PER_TURN, |path, bytes, segment| {
             core.handle_datagrams(now, path, bytes, segment);
         });
-        let mut more = self.tcp.receive(TCP_QUEUE_LEN, |path, bytes| {
+        more |= self.tcp.receive(TCP_QUEUE_LEN, |path, bytes| {
             let segment = bytes.len();
             core.handle_datagrams(now, path, bytes, segment);
         });
-        more |= self.take_commands(now);
         if self.core.poll_timeout().is_some_and(|due| due <= now) {
             self.core.handle_timeout(now);
         }
