@@ -54,6 +54,8 @@ counters! {
     drop_stun_unknown_user,
     /// Dropped: STUN whose integrity does not hold.
     drop_stun_integrity,
+    /// Dropped: a nomination that was recorded and repeated from another address.
+    drop_stun_replayed,
     /// Dropped: malformed RTP.
     drop_rtp_malformed,
     /// Dropped: malformed RTCP.

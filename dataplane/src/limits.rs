@@ -24,6 +24,10 @@ pub const RTCP_SOURCES_MAX: usize =
 /// Paths of one session that answered checks may come from: interfaces of a laptop, IPv4 and IPv6, TCP.
 pub const PATHS_PER_SESSION_MAX: usize = 16;
 
+/// Nominating checks of one session that are recognised when somebody else repeats them: those of
+/// some minutes, at one every 2.5 s.
+pub const NOMINATIONS_REMEMBERED_MAX: usize = 64;
+
 /// Largest datagram taken or made, in bytes: an Ethernet frame without its headers.
 pub const DATAGRAM_BYTES_MAX: usize = 1500;
 

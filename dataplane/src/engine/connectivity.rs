@@ -36,6 +36,10 @@ impl Engine {
             self.counters.drop_stun_integrity += 1;
             return;
         };
+        if session.ice.is_replayed(path, &request) {
+            self.counters.drop_stun_replayed += 1;
+            return;
+        }
         let transaction = request.transaction();
         let is_sound = request.unknown_attribute().is_none() && request.ice_controlled().is_none();
         let queued = self.outbox.push_with(path, |out| {

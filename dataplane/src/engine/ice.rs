@@ -1,10 +1,11 @@
 //! Connectivity of one session: who may speak for it, from where, and where its media goes
 //! (RFC 8445 with us as the lite agent, RFC 7675).
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::command::IceSpec;
-use crate::limits::PATHS_PER_SESSION_MAX;
+use crate::limits::{NOMINATIONS_REMEMBERED_MAX, PATHS_PER_SESSION_MAX};
 use crate::transmit::Path;
 use crate::wire::{BindingRequest, IntegrityKey};
 
@@ -16,6 +17,8 @@ pub(super) struct Ice {
     next: Option<Credentials>,
     paths: Vec<ValidPath>,
     media: Option<Path>,
+    /// The transactions that nominated, each with the path that it came by, the latest last.
+    nominations: VecDeque<([u8; 12], Path)>,
     heard_at: Option<Instant>,
 }
 
@@ -68,6 +71,7 @@ impl Ice {
             next: None,
             paths: Vec::with_capacity(PATHS_PER_SESSION_MAX),
             media: None,
+            nominations: VecDeque::new(),
             heard_at: None,
         }
     }
@@ -89,7 +93,16 @@ impl Ice {
         (is_theirs && request.verify(&credentials.key)).then_some(&credentials.key)
     }
 
-    /// An authentic check arrived from `path`.
+    /// Whether a check repeats a nomination that came by another path: somebody recorded it and
+    /// sends it from where they are, to have the media sent there.
+    pub(super) fn is_replayed(&self, path: Path, request: &BindingRequest<'_>) -> bool {
+        let transaction = request.transaction();
+        self.nominations
+            .iter()
+            .any(|(known, by)| *known == transaction && *by != path)
+    }
+
+    /// An authentic check arrived from `path`, and was not replayed.
     pub(super) fn handle_check(
         &mut self,
         now: Instant,
@@ -114,6 +127,10 @@ impl Ice {
             }
         }
         if request.use_candidate() {
+            if self.nominations.len() >= NOMINATIONS_REMEMBERED_MAX {
+                self.nominations.pop_front();
+            }
+            self.nominations.push_back((request.transaction(), path));
             let (local, _) = request.username();
             if let Some(next) = self
                 .next

@@ -158,12 +158,18 @@ impl Engine {
         let mut index = 0;
         while let Some(&key) = self.timers.keyframes.get(index) {
             let gate = self.tracks.get_mut(key).map(|track| &mut track.keyframe);
-            let is_due = gate.is_none_or(|gate| gate.due().is_none() || gate.take(now));
-            if is_due {
-                self.timers.keyframes.swap_remove(index);
-                self.send_picture_loss(key);
-            } else {
+            let is_due = gate
+                .as_ref()
+                .and_then(|gate| gate.due())
+                .is_none_or(|due| due <= now);
+            if !is_due {
                 index += 1;
+                continue;
+            }
+            self.timers.keyframes.swap_remove(index);
+            // Another request may have been let through since, or the track be gone.
+            if gate.is_some_and(|gate| gate.take(now)) {
+                self.send_picture_loss(key);
             }
         }
     }

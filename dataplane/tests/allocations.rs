@@ -1,0 +1,88 @@
+//! Nothing on the packet path allocates: one publisher, fifty subscribers, bursts of ten.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dataplane::command::{Command, MediaKind};
+
+#[path = "forwarding/world.rs"]
+mod world;
+
+use world::{Peer, World, sender, video, video_feed, video_track};
+
+/// The system's allocator, which counts how often it is asked.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[expect(
+    unsafe_code,
+    reason = "an allocator is unsafe by its interface; it only counts"
+)]
+// SAFETY: every call is passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn forwarding_allocates_nothing() {
+    const SUBSCRIBERS: u64 = 50;
+    let mut world = World::new();
+    let mut publisher = Peer::connect(&mut world, 1);
+    let (session, track) = (publisher.session, Box::new(video_track(1)));
+    world.command(Command::Publish { session, track });
+    for number in 2..2 + SUBSCRIBERS {
+        let spec = sender(number, MediaKind::Video, number % 2 == 0);
+        let (session, id) = (Peer::connect(&mut world, number).session, spec.sender);
+        world.command(Command::AddSender {
+            session,
+            sender: Box::new(spec),
+        });
+        world.command(Command::Feed {
+            sender: id,
+            source: Some(video_feed(1)),
+        });
+    }
+    let mut frames: Vec<Vec<u8>> = (0..200u16)
+        .map(|frame| {
+            let mut run = Vec::new();
+            for n in 0..10 {
+                let packet = video(7, frame * 10 + n, &[n as u8; 1_150]).packet();
+                run.extend_from_slice(&publisher.seal.encrypt_rtp(&packet).unwrap());
+            }
+            run
+        })
+        .collect();
+    let segment = frames[0].len() / 10;
+    let mut slot = vec![0; dataplane::limits::BURST_BYTES_MAX];
+    let mut packets = 0;
+    let mut before = 0;
+    for (index, run) in frames.iter_mut().enumerate() {
+        if index == 20 {
+            // The first ones may: queues grow to their size.
+            before = ALLOCATIONS.load(Ordering::Relaxed);
+            packets = 0;
+        }
+        world
+            .engine
+            .handle_datagrams(world.now, publisher.path, run, segment);
+        while let Some(transmit) = world.engine.poll_transmit(world.now, &mut slot) {
+            packets += transmit.segments();
+        }
+    }
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert_eq!(packets as u64, 180 * 10 * SUBSCRIBERS);
+    assert_eq!(allocations, 0);
+}

@@ -1,0 +1,574 @@
+//! Media: numbers, formats, loss.
+
+use std::collections::BTreeMap;
+
+use dataplane::command::{Command, Feed, MediaKind, SenderFormat};
+use dataplane::event::Event;
+use dataplane::id::{PayloadType, SenderId, TrackId};
+use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use rtcp::transport_feedbacks::transport_layer_nack::{
+    NackPair, TransportLayerNack, nack_pairs_from_sequence_numbers,
+};
+
+use crate::world::*;
+
+fn nack(ssrc: u32, lost: &[u16]) -> Box<dyn rtcp::Packet> {
+    Box::new(TransportLayerNack {
+        sender_ssrc: 1,
+        media_ssrc: ssrc,
+        nacks: nack_pairs_from_sequence_numbers(lost),
+    })
+}
+
+#[test]
+fn packets_arrive_with_the_subscribers_numbers_across_a_wrap_and_out_of_order() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let mut order: Vec<u32> = (65_400..65_700).collect();
+    for at in (10..290).step_by(7) {
+        order.swap(at, at + 1);
+    }
+    let mut received = Vec::new();
+    for sequence in order {
+        let payload = sequence.to_be_bytes().repeat(20);
+        let timestamp = 0xffff_0000u32.wrapping_add(sequence * 10);
+        let media = Media {
+            timestamp,
+            ..video(7, sequence as u16, &payload)
+        };
+        publisher.send(&mut world, &media.packet());
+        received.extend(subscriber.media(&mut world));
+        world.ms(1);
+    }
+    assert_eq!(received.len(), 300);
+    let offset = |p: &rtp::Packet| {
+        let incoming = u32::from_be_bytes(p.payload[..4].try_into().unwrap());
+        let timestamp = 0xffff_0000u32.wrapping_add(incoming * 10);
+        let number = p.header.sequence_number.wrapping_sub(incoming as u16);
+        (number, p.header.timestamp.wrapping_sub(timestamp))
+    };
+    let first = offset(&received[0]);
+    for packet in &received {
+        assert_eq!(offset(packet), first, "every number differs by the same");
+        assert_eq!(
+            (packet.header.ssrc, packet.header.payload_type),
+            (0x5001, SUBSCRIBER_PT)
+        );
+        assert_eq!(
+            packet.header.get_extension(SUBSCRIBER_MID_ID).as_deref(),
+            Some(&b"7"[..])
+        );
+        assert_eq!(packet.payload.len(), 80);
+    }
+    assert!(
+        world
+            .events
+            .contains(&Event::TrackStarted { track: TrackId(1) })
+    );
+}
+
+#[test]
+fn packets_from_before_the_subscription_are_not_sent_late() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    world.command(Command::Feed {
+        sender: SenderId(1),
+        source: None,
+    });
+    for sequence in [10, 11, 13] {
+        publisher.send(&mut world, &video(7, sequence, b"early").packet());
+    }
+    world.command(Command::Feed {
+        sender: SenderId(1),
+        source: Some(video_feed(1)),
+    });
+    for sequence in [14, 12, 15] {
+        publisher.send(&mut world, &video(7, sequence, b"later").packet());
+    }
+    let numbers: Vec<u16> = subscriber
+        .media(&mut world)
+        .iter()
+        .map(|p| p.header.sequence_number)
+        .collect();
+    assert_eq!(numbers, [numbers[0], numbers[0] + 1]);
+}
+
+#[test]
+fn a_frame_leaves_as_one_burst() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    for frame in 0..3u16 {
+        world.bursts.clear();
+        for (index, len) in [941, 941, 942, 942].into_iter().enumerate() {
+            let payload = vec![frame as u8; len];
+            publisher.send(
+                &mut world,
+                &video(7, frame * 4 + index as u16, &payload).packet(),
+            );
+        }
+        world.drain();
+        assert_eq!(world.bursts, [4]);
+    }
+    let lens: Vec<usize> = subscriber
+        .media(&mut world)
+        .iter()
+        .map(|p| p.payload.len())
+        .collect();
+    assert_eq!(
+        lens,
+        [941, 941, 942, 942].repeat(3),
+        "padding is not payload"
+    );
+}
+
+#[test]
+fn a_lost_packet_is_sent_again_as_a_retransmission() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    for sequence in 0..20 {
+        publisher.send(
+            &mut world,
+            &video(7, sequence, &[sequence as u8; 500]).packet(),
+        );
+    }
+    let sent = subscriber.media(&mut world);
+    let lost = [3, 4, 9].map(|at: usize| sent[at].header.sequence_number);
+    subscriber.send_rtcp(&mut world, &[nack(0x5001, &lost)]);
+    let again = subscriber.media(&mut world);
+    assert_eq!(again.len(), 3);
+    for (packet, at) in again.iter().zip([3usize, 4, 9]) {
+        assert_eq!(
+            (packet.header.ssrc, packet.header.payload_type),
+            (0x9001, SUBSCRIBER_RTX)
+        );
+        assert_eq!(
+            packet.payload[..2],
+            sent[at].header.sequence_number.to_be_bytes()
+        );
+        assert_eq!(packet.payload[2..], sent[at].payload[..]);
+        assert_eq!(packet.header.timestamp, sent[at].header.timestamp);
+    }
+    // At once again: the first answer is still on its way.
+    subscriber.send_rtcp(&mut world, &[nack(0x5001, &lost)]);
+    assert!(subscriber.media(&mut world).is_empty());
+    // Never sent, and never will be.
+    let future = sent[19].header.sequence_number + 5;
+    subscriber.send_rtcp(&mut world, &[nack(0x5001, &[future])]);
+    assert!(subscriber.media(&mut world).is_empty());
+    assert_eq!(world.counters().drop_nack_too_late, 1);
+}
+
+#[test]
+fn without_rtx_a_lost_packet_is_sent_again_byte_for_byte() {
+    let mut world = World::new();
+    let (mut publisher, subscriber) = video_pair(&mut world, false);
+    for (sequence, len) in [500, 501, 499].into_iter().enumerate() {
+        publisher.send(
+            &mut world,
+            &video(7, sequence as u16, &vec![1; len]).packet(),
+        );
+    }
+    world.drain();
+    let first = world.sent_to(subscriber.path);
+    let numbers: Vec<u16> = first
+        .iter()
+        .map(|p| u16::from_be_bytes(p[2..4].try_into().unwrap()))
+        .collect();
+    let mut subscriber = subscriber;
+    subscriber.send_rtcp(&mut world, &[nack(0x5001, &numbers)]);
+    assert_eq!(world.sent_to(subscriber.path), first);
+    // Under another payload type it would be another packet with the same index: not sent.
+    let format = SenderFormat {
+        payload_type: PayloadType(99),
+        rtx: None,
+    };
+    let feed = Feed {
+        track: TrackId(1),
+        payload_types: vec![Some(format)],
+    };
+    world.command(Command::Feed {
+        sender: SenderId(1),
+        source: Some(feed),
+    });
+    world.ms(100);
+    world.sent_to(subscriber.path);
+    subscriber.send_rtcp(&mut world, &[nack(0x5001, &numbers)]);
+    assert!(world.sent_to(subscriber.path).is_empty());
+}
+
+#[test]
+fn who_falls_behind_the_log_loses_what_is_gone_and_nothing_else() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    for sequence in 0..700 {
+        publisher.send(
+            &mut world,
+            &video(7, sequence, &sequence.to_be_bytes()).packet(),
+        );
+    }
+    let media = subscriber.media(&mut world);
+    let got: Vec<u16> = media
+        .iter()
+        .map(|p| u16::from_be_bytes(p.payload[..2].try_into().unwrap()))
+        .collect();
+    assert_eq!(got, (700 - 512..700).collect::<Vec<u16>>());
+    assert_eq!(world.counters().drop_subscriber_behind, 700 - 512);
+}
+
+#[test]
+fn a_flood_of_nacks_costs_no_more_than_the_budget() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    for sequence in 0..400 {
+        publisher.send(&mut world, &video(7, sequence, &[1; 1_000]).packet());
+        world.drain();
+    }
+    let numbers: Vec<u16> = subscriber
+        .media(&mut world)
+        .iter()
+        .map(|p| p.header.sequence_number)
+        .collect();
+    let mut resent = 0;
+    for _ in 0..100 {
+        subscriber.send_rtcp(&mut world, &[nack(0x5001, &numbers)]);
+        resent += subscriber
+            .media(&mut world)
+            .iter()
+            .filter(|p| p.header.ssrc == 0x9001)
+            .count();
+        world.ms(20);
+    }
+    assert!((130..300).contains(&resent), "{resent}");
+    assert!(world.counters().drop_nack_budget > 50);
+}
+
+#[test]
+fn a_hole_on_the_publishers_side_is_asked_for_and_filled_by_its_retransmission() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    for sequence in [100, 101, 104] {
+        publisher.send(
+            &mut world,
+            &video(7, sequence, &[sequence as u8; 50]).packet(),
+        );
+    }
+    let before = subscriber.media(&mut world);
+    world.ms(10);
+    let nacks: Vec<TransportLayerNack> = publisher.control(&mut world);
+    let lost: Vec<u16> = nacks
+        .iter()
+        .flat_map(|n| &n.nacks)
+        .flat_map(NackPair::packet_list)
+        .collect();
+    assert_eq!(lost, [102, 103]);
+    for (index, osn) in [102u16, 103, 101].into_iter().enumerate() {
+        let payload = [&osn.to_be_bytes()[..], &[osn as u8; 50]].concat();
+        let repair = Media {
+            ssrc: 8,
+            payload_type: PUBLISHER_RTX,
+            timestamp: u32::from(osn) * 3_000,
+            ..video(8, 900 + index as u16, &payload)
+        };
+        publisher.send(&mut world, &repair.packet());
+    }
+    let late = subscriber.media(&mut world);
+    let base = before[0].header.sequence_number;
+    let got: Vec<(u16, u8)> = late
+        .iter()
+        .map(|p| (p.header.sequence_number - base, p.payload[0]))
+        .collect();
+    assert_eq!(
+        got,
+        [(2, 102), (3, 103)],
+        "and what was there already does not come twice"
+    );
+    world.ms(2_000);
+    let nacks: Vec<TransportLayerNack> = publisher.control(&mut world);
+    assert!(nacks.is_empty());
+}
+
+#[test]
+fn numbers_continue_when_another_track_feeds_the_sender() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let mut other = Peer::connect(&mut world, 3);
+    let (session, track) = (other.session, Box::new(video_track(2)));
+    world.command(Command::Publish { session, track });
+    let mut received = Vec::new();
+    for round in 0..10u16 {
+        let (peer, ssrc, base) = if round % 2 == 0 {
+            (&mut publisher, 7, 5_000)
+        } else {
+            (&mut other, 70, 60_000)
+        };
+        let track = 1 + u64::from(round % 2);
+        world.command(Command::Feed {
+            sender: SenderId(1),
+            source: Some(video_feed(track)),
+        });
+        for n in 0..5 {
+            let media = video(ssrc, base + round * 5 + n, b"x");
+            peer.send(&mut world, &media.packet());
+            received.extend(subscriber.media(&mut world));
+            world.ms(33);
+        }
+    }
+    assert_eq!(received.len(), 50);
+    for pair in received.windows(2) {
+        let [a, b] = [&pair[0].header, &pair[1].header];
+        assert_eq!(b.sequence_number, a.sequence_number.wrapping_add(1));
+        let step = b.timestamp.wrapping_sub(a.timestamp);
+        assert!(
+            (2_900..=3_100).contains(&step),
+            "33 ms at 90 kHz, not {step}"
+        );
+    }
+}
+
+#[test]
+fn a_publisher_that_changes_its_ssrc_goes_on_without_a_gap_and_stragglers_stay_out() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let mut received = Vec::new();
+    for (ssrc, sequence) in [(7, 10), (7, 11), (8, 60_000), (7, 12), (8, 60_001)] {
+        publisher.send(&mut world, &video(ssrc, sequence, b"x").packet());
+        received.extend(subscriber.media(&mut world));
+        world.ms(20);
+    }
+    let numbers: Vec<u16> = received.iter().map(|p| p.header.sequence_number).collect();
+    let base = numbers[0];
+    assert_eq!(numbers, [base, base + 1, base + 2, base + 3]);
+    // After a silence, the old one may come back.
+    world.ms(500);
+    publisher.send(&mut world, &video(7, 13, b"x").packet());
+    let back = subscriber.media(&mut world);
+    assert_eq!(
+        back.iter()
+            .map(|p| p.header.sequence_number)
+            .collect::<Vec<_>>(),
+        [base + 4]
+    );
+}
+
+#[test]
+fn redundant_audio_is_renamed_or_unwrapped_by_what_the_receiver_takes() {
+    let mut world = World::new();
+    let mut publisher = Peer::connect(&mut world, 1);
+    let (session, track) = (publisher.session, Box::new(audio_track(1)));
+    world.command(Command::Publish { session, track });
+    let take = |pt| {
+        Some(SenderFormat {
+            payload_type: PayloadType(pt),
+            rtx: None,
+        })
+    };
+    // Both; only Opus; RED and Opus under the publisher's numbers; only RED, which says nothing.
+    let wanted = [
+        [take(100), take(101)],
+        [take(100), None],
+        [take(111), take(63)],
+        [None, take(9)],
+    ];
+    let mut peers = Vec::new();
+    for (number, payload_types) in (2..).zip(wanted) {
+        let peer = Peer::connect(&mut world, number);
+        let spec = sender(number, MediaKind::Audio, false);
+        let (session, id) = (peer.session, spec.sender);
+        world.command(Command::AddSender {
+            session,
+            sender: Box::new(spec),
+        });
+        let feed = Feed {
+            track: TrackId(1),
+            payload_types: payload_types.to_vec(),
+        };
+        world.command(Command::Feed {
+            sender: id,
+            source: Some(feed),
+        });
+        peers.push(peer);
+    }
+    let red = [0x80 | 111, 0x0f, 0x00, 3, 111, 1, 2, 3, 4, 5];
+    let media = Media {
+        payload_type: 63,
+        extensions: &[(PUBLISHER_MID_ID, b"a"), (1, &[0x85])],
+        ..video(7, 1, &red)
+    };
+    publisher.send(&mut world, &media.packet());
+    world.drain();
+    let mut renamed = red;
+    (renamed[0], renamed[4]) = (0x80 | 100, 100);
+    let expected: [Option<(u8, &[u8])>; 4] = [
+        Some((101, &renamed)),
+        Some((100, &[4, 5])),
+        Some((63, &red)),
+        None,
+    ];
+    for (peer, expected) in peers.iter_mut().zip(expected) {
+        let got = peer.media(&mut world);
+        let got = got.first().map(|p| {
+            assert_eq!(
+                p.header.get_extension(2).as_deref(),
+                Some(&[0x85][..]),
+                "audio level"
+            );
+            (p.header.payload_type, p.payload.to_vec())
+        });
+        assert_eq!(got, expected.map(|(pt, payload)| (pt, payload.to_vec())));
+    }
+}
+
+#[test]
+fn key_frames_are_asked_for_when_needed_and_at_most_twice_a_second() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    publisher.send(&mut world, &video(7, 1, b"x").packet());
+    publisher.receive(&mut world);
+    let mut asked = 0;
+    for _ in 0..200 {
+        let loss = PictureLossIndication {
+            sender_ssrc: 1,
+            media_ssrc: 0x5001,
+        };
+        subscriber.send_rtcp(&mut world, &[Box::new(loss)]);
+        world.ms(10);
+        let requests: Vec<PictureLossIndication> = publisher.control(&mut world);
+        assert!(requests.iter().all(|pli| pli.media_ssrc == 7));
+        asked += requests.len();
+    }
+    assert!((4..=5).contains(&asked), "{asked} in 2 s");
+    // A last request falls into the interval: it is not lost.
+    let loss = PictureLossIndication {
+        sender_ssrc: 1,
+        media_ssrc: 0x5001,
+    };
+    subscriber.send_rtcp(&mut world, &[Box::new(loss)]);
+    let requests: Vec<PictureLossIndication> = publisher.control(&mut world);
+    assert!(requests.is_empty());
+    world.ms(600);
+    let requests: Vec<PictureLossIndication> = publisher.control(&mut world);
+    assert_eq!(requests.len(), 1);
+    world.ms(5_000);
+    let requests: Vec<PictureLossIndication> = publisher.control(&mut world);
+    assert!(requests.is_empty());
+    world.command(Command::Feed {
+        sender: SenderId(1),
+        source: None,
+    });
+    world.command(Command::Feed {
+        sender: SenderId(1),
+        source: Some(video_feed(1)),
+    });
+    let requests: Vec<PictureLossIndication> = publisher.control(&mut world);
+    assert_eq!(requests.len(), 1, "a new subscriber sees a picture at once");
+}
+
+#[test]
+fn replayed_forged_and_unknown_packets_go_nowhere() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let packet = video(7, 1, b"x").packet();
+    let sealed = publisher.seal.encrypt_rtp(&packet).unwrap();
+    world.arrive(publisher.path, &sealed);
+    world.arrive(publisher.path, &sealed);
+    assert_eq!(subscriber.media(&mut world).len(), 1);
+    // Plaintext; a changed bit; an unknown payload type; an unknown MID.
+    world.arrive(publisher.path, &video(7, 2, &[0; 100]).packet());
+    let mut changed = publisher
+        .seal
+        .encrypt_rtp(&video(7, 3, b"x").packet())
+        .unwrap()
+        .to_vec();
+    *changed.last_mut().unwrap() ^= 1;
+    world.arrive(publisher.path, &changed);
+    publisher.send(
+        &mut world,
+        &Media {
+            payload_type: 50,
+            ..video(7, 4, b"x")
+        }
+        .packet(),
+    );
+    let strange = Media {
+        extensions: &[(PUBLISHER_MID_ID, b"z")],
+        ..video(99, 5, b"x")
+    };
+    publisher.send(&mut world, &strange.packet());
+    for ssrc in 1_000..2_000 {
+        publisher.send(&mut world, &video(ssrc, 5, b"x").packet());
+    }
+    let media = subscriber.media(&mut world);
+    assert!(
+        media.len() <= 8,
+        "a track has at most 8 sources, not {}",
+        media.len()
+    );
+    let counters = world.counters();
+    assert_eq!(
+        (counters.drop_replayed, counters.drop_unauthenticated),
+        (1, 2)
+    );
+    assert_eq!(counters.drop_unknown_format, 1);
+    assert!(counters.drop_unknown_ssrc > 990);
+}
+
+#[test]
+fn no_packet_index_is_ever_used_for_two_contents() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, false);
+    let mut random = 88_172_645_463_325_252u64;
+    let mut draw = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    let mut seen: BTreeMap<(u32, u16), Vec<u8>> = BTreeMap::new();
+    let mut sequence = 0u16;
+    for step in 0..4_000u32 {
+        match draw(20) {
+            0 => world.command(Command::Feed {
+                sender: SenderId(1),
+                source: None,
+            }),
+            1 => {
+                let rtx = None;
+                let payload_type = PayloadType(96 + draw(10) as u8);
+                let feed = Feed {
+                    track: TrackId(1),
+                    payload_types: vec![Some(SenderFormat { payload_type, rtx })],
+                };
+                world.command(Command::Feed {
+                    sender: SenderId(1),
+                    source: Some(feed),
+                });
+            }
+            2..6 => {
+                let last = seen.keys().map(|key| key.1).max().unwrap_or(0);
+                let lost: Vec<u16> = (0..4).map(|_| last.wrapping_sub(draw(60) as u16)).collect();
+                subscriber.send_rtcp(&mut world, &[nack(0x5001, &lost)]);
+            }
+            _ => {
+                let late = if draw(5) == 0 { draw(9) as u16 } else { 0 };
+                sequence = sequence.wrapping_add(1 + u16::from(draw(10) == 0));
+                let ssrc = 7 + u32::from(step > 2_000);
+                let payload = step.to_be_bytes().repeat(1 + draw(30) as usize);
+                let media = video(ssrc, sequence.wrapping_sub(late), &payload);
+                publisher.send(&mut world, &media.packet());
+            }
+        }
+        world.ms(5);
+        for datagram in world.sent_to(subscriber.path) {
+            if dataplane::wire::classify(&datagram) != Some(dataplane::wire::Protocol::Rtp) {
+                continue;
+            }
+            let number = u16::from_be_bytes(datagram[2..4].try_into().unwrap());
+            let ssrc = u32::from_be_bytes(datagram[8..12].try_into().unwrap());
+            let before = seen
+                .entry((ssrc, number))
+                .or_insert_with(|| datagram.clone());
+            assert_eq!(*before, datagram, "step {step}");
+        }
+    }
+    assert!(seen.len() > 1_000);
+}
