@@ -4,6 +4,7 @@
  *
  * - `change` `{before, message}`: the state changed by this message;
  * - `receivers` `{tracks: Map<track id, MediaStreamTrack>}`: what is received;
+ * - `publish`: the media connection is new; what this person sends has to be set again;
  * - `joined` `{resumed}`, `interrupted` `{attempt}`, `ended` `{code, reason}`: the connection to the server;
  * - `media` `{state}`: `connecting`, `connected` or `lost`;
  * - `notice` `{text}`: a sentence for the person.
@@ -93,14 +94,20 @@ export class Call extends EventTarget {
   }
 
   #onJoined({ message, resumed }) {
-    this.#reduce(message);
+    const before = this.#state;
+    this.#state = reduce(before, message);
     if (!resumed) {
       // A new person at the server has no media there: nothing of the old connection is worth keeping.
       this.#session.start(message.iceServers ?? []);
+      this.#emit('publish', {});
     }
-    this.#emit('joined', { resumed });
     this.#session.setWanted(wantedTracks(this.#state));
     this.#session.setOnline(true);
+    // The offer is made first, so that the browser works on it while the page is drawn.
+    queueMicrotask(() => {
+      this.#emit('change', { before, message });
+      this.#emit('joined', { resumed });
+    });
   }
 
   #onMessage(message) {

@@ -16,9 +16,22 @@ export function loudness(samples) {
   return Math.min(1, Math.max(0, (decibels + 60) / 45));
 }
 
+/** One for the page's life and all its meters: browsers allow only a few, and each takes a while to start. */
+let context = null;
+
+// Browsers keep sound asleep until the person did something.
+if (globalThis.document) {
+  for (const sign of ['pointerdown', 'keydown']) {
+    document.addEventListener(sign, () => {
+      if (context?.state === 'suspended') {
+        context.resume().catch(() => {});
+      }
+    });
+  }
+}
+
 /** Measures one track at a time. */
 export class LevelMeter {
-  #context = null;
   #node = null;
   #track = null;
   #timer = 0;
@@ -27,10 +40,6 @@ export class LevelMeter {
   /** @param {(level: number) => void} show 0 to 1, some 15 times a second */
   constructor(show) {
     this.#show = show;
-    // Browsers keep sound asleep until the person did something.
-    for (const sign of ['pointerdown', 'keydown']) {
-      document.addEventListener(sign, () => this.#wake());
-    }
   }
 
   /**
@@ -49,22 +58,15 @@ export class LevelMeter {
     if (!track || !globalThis.AudioContext) {
       return;
     }
-    // One context for the page's life: browsers allow only a few.
-    this.#context ??= new AudioContext();
-    const analyser = this.#context.createAnalyser();
+    context ??= new AudioContext();
+    const analyser = context.createAnalyser();
     analyser.fftSize = 1024;
-    this.#node = this.#context.createMediaStreamSource(new MediaStream([track]));
+    this.#node = context.createMediaStreamSource(new MediaStream([track]));
     this.#node.connect(analyser);
     const samples = new Float32Array(analyser.fftSize);
     this.#timer = setInterval(() => {
       analyser.getFloatTimeDomainData(samples);
       this.#show(loudness(samples));
     }, 66);
-  }
-
-  #wake() {
-    if (this.#context?.state === 'suspended') {
-      this.#context.resume().catch(() => {});
-    }
   }
 }

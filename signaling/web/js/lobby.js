@@ -44,8 +44,10 @@ export class Lobby {
   /** Shows the person's own sources as they are now. */
   show() {
     const { camera, errors } = this.#own;
-    if ((this.#video.srcObject?.getTracks()[0] ?? null) !== camera) {
-      this.#video.srcObject = camera ? new MediaStream([camera]) : null;
+    const inLobby = ['lobby', 'joining'].includes(document.body.dataset.state);
+    const shown = inLobby ? camera : null;
+    if ((this.#video.srcObject?.getTracks()[0] ?? null) !== shown) {
+      this.#video.srcObject = shown ? new MediaStream([shown]) : null;
     }
     this.#video.hidden = camera === null;
     const opening = this.#own.wants.camera && !errors.camera;
@@ -53,7 +55,7 @@ export class Lobby {
     document.getElementById('device-note').textContent = explainAll(errors);
     showToggle('lobby-mute', this.#own.isHeard, 'mic', 'Microphone');
     showToggle('lobby-camera', camera !== null, 'camera', 'Camera');
-    this.#meter.watch(document.body.dataset.state === 'lobby' ? this.#own.microphone : null);
+    this.#meter.watch(inLobby ? this.#own.microphone : null);
   }
 
   /**

@@ -33,6 +33,7 @@ import { readAddress, roomLink } from './room-name.js';
 import { StatsReader } from './stats.js';
 import { Tiles } from './tiles.js';
 import { keepAwake } from './wake-lock.js';
+import { warmUp } from './warm-up.js';
 
 const byId = (id) => document.getElementById(id);
 const address = readAddress(location);
@@ -83,6 +84,10 @@ function begin() {
   lobby.show();
   if (address.join && address.room) {
     join(address.room, address.name);
+  } else {
+    warmUp().then((certificate) => {
+      call.session.certificate = certificate;
+    });
   }
   own.open().then(() => devices.refresh());
 }
@@ -127,7 +132,9 @@ function showEnd(state, title, text) {
 
 // What the meeting does.
 
-call.addEventListener('joined', ({ detail }) => {
+call.addEventListener('publish', () => ['microphone', 'camera', 'screen'].forEach(publish));
+
+call.addEventListener('joined', () => {
   const { room, you, people } = call.state;
   if (document.body.dataset.state !== 'in-meeting') {
     history.replaceState(null, '', `/r/${encodeURIComponent(room)}`);
@@ -139,9 +146,6 @@ call.addEventListener('joined', ({ detail }) => {
   }
   place.name = people.find((person) => person.id === you)?.name ?? place.name;
   banner('');
-  if (!detail.resumed) {
-    ['microphone', 'camera', 'screen'].forEach(publish);
-  }
 });
 
 call.addEventListener('change', ({ detail: { before, message } }) => {

@@ -13,6 +13,8 @@ const ANSWER_TIMEOUT_MS = 8_000;
 
 /** One person's media connection, over as many RTCPeerConnections as it takes. */
 export class Session {
+  /** @type {RTCCertificate|null} Made beforehand, for the next RTCPeerConnection; without one it makes its own. */
+  certificate = null;
   #hooks;
   #pc = null;
   #iceServers = [];
@@ -56,7 +58,12 @@ export class Session {
   start(iceServers = this.#iceServers) {
     this.#iceServers = iceServers;
     this.#closeConnection();
-    const pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require', iceServers });
+    const pc = new RTCPeerConnection({
+      bundlePolicy: 'max-bundle',
+      rtcpMuxPolicy: 'require',
+      iceServers,
+      ...(this.certificate ? { certificates: [this.certificate] } : {}),
+    });
     this.#pc = pc;
     this.#watch = new IceWatch(pc, {
       restart: () => this.restartIce(),
