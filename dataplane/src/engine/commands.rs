@@ -262,11 +262,16 @@ impl Engine {
             sender.stop();
             return Some(());
         };
+        let session = sender.session;
         let track = self.tracks.get_mut(track_key)?;
         if sender.feed(track_key, track, feed) {
-            track.subscribers.push((key, sender.session));
+            track.subscribers.push((key, session));
         }
-        self.request_keyframe(now, track_key);
+        // Before the connection is up, a key frame would come too soon, and the next one would be
+        // held back when it is needed: `note_connected` asks.
+        if self.sessions.get(session)?.is_connected {
+            self.request_keyframe(now, track_key);
+        }
         Some(())
     }
 

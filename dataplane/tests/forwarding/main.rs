@@ -3,5 +3,6 @@
 
 mod connectivity;
 mod control;
+mod loss;
 mod media;
 mod world;

@@ -1,24 +1,11 @@
-//! Media: numbers, formats, loss.
-
-use std::collections::BTreeMap;
+//! Media: numbers, formats, sources.
 
 use dataplane::command::{Command, Feed, MediaKind, SenderFormat};
 use dataplane::event::Event;
 use dataplane::id::{PayloadType, SenderId, TrackId};
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
-use rtcp::transport_feedbacks::transport_layer_nack::{
-    NackPair, TransportLayerNack, nack_pairs_from_sequence_numbers,
-};
 
 use crate::world::*;
-
-fn nack(ssrc: u32, lost: &[u16]) -> Box<dyn rtcp::Packet> {
-    Box::new(TransportLayerNack {
-        sender_ssrc: 1,
-        media_ssrc: ssrc,
-        nacks: nack_pairs_from_sequence_numbers(lost),
-    })
-}
 
 #[test]
 fn packets_arrive_with_the_subscribers_numbers_across_a_wrap_and_out_of_order() {
@@ -119,172 +106,6 @@ fn a_frame_leaves_as_one_burst() {
         [941, 941, 942, 942].repeat(3),
         "padding is not payload"
     );
-}
-
-#[test]
-fn a_lost_packet_is_sent_again_as_a_retransmission() {
-    let mut world = World::new();
-    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
-    for sequence in 0..20 {
-        publisher.send(
-            &mut world,
-            &video(7, sequence, &[sequence as u8; 500]).packet(),
-        );
-    }
-    let sent = subscriber.media(&mut world);
-    let lost = [3, 4, 9].map(|at: usize| sent[at].header.sequence_number);
-    subscriber.send_rtcp(&mut world, &[nack(0x5001, &lost)]);
-    let again = subscriber.media(&mut world);
-    assert_eq!(again.len(), 3);
-    for (packet, at) in again.iter().zip([3usize, 4, 9]) {
-        assert_eq!(
-            (packet.header.ssrc, packet.header.payload_type),
-            (0x9001, SUBSCRIBER_RTX)
-        );
-        assert_eq!(
-            packet.payload[..2],
-            sent[at].header.sequence_number.to_be_bytes()
-        );
-        assert_eq!(packet.payload[2..], sent[at].payload[..]);
-        assert_eq!(packet.header.timestamp, sent[at].header.timestamp);
-    }
-    // At once again: the first answer is still on its way.
-    subscriber.send_rtcp(&mut world, &[nack(0x5001, &lost)]);
-    assert!(subscriber.media(&mut world).is_empty());
-    // Never sent, and never will be.
-    let future = sent[19].header.sequence_number + 5;
-    subscriber.send_rtcp(&mut world, &[nack(0x5001, &[future])]);
-    assert!(subscriber.media(&mut world).is_empty());
-    assert_eq!(world.counters().drop_nack_too_late, 1);
-}
-
-#[test]
-fn without_rtx_a_lost_packet_is_sent_again_byte_for_byte() {
-    let mut world = World::new();
-    let (mut publisher, subscriber) = video_pair(&mut world, false);
-    for (sequence, len) in [500, 501, 499].into_iter().enumerate() {
-        publisher.send(
-            &mut world,
-            &video(7, sequence as u16, &vec![1; len]).packet(),
-        );
-    }
-    world.drain();
-    let first = world.sent_to(subscriber.path);
-    let numbers: Vec<u16> = first
-        .iter()
-        .map(|p| u16::from_be_bytes(p[2..4].try_into().unwrap()))
-        .collect();
-    let mut subscriber = subscriber;
-    subscriber.send_rtcp(&mut world, &[nack(0x5001, &numbers)]);
-    assert_eq!(world.sent_to(subscriber.path), first);
-    // Under another payload type it would be another packet with the same index: not sent.
-    let format = SenderFormat {
-        payload_type: PayloadType(99),
-        rtx: None,
-    };
-    let feed = Feed {
-        track: TrackId(1),
-        payload_types: vec![Some(format)],
-    };
-    world.command(Command::Feed {
-        sender: SenderId(1),
-        source: Some(feed),
-    });
-    world.ms(100);
-    world.sent_to(subscriber.path);
-    subscriber.send_rtcp(&mut world, &[nack(0x5001, &numbers)]);
-    assert!(world.sent_to(subscriber.path).is_empty());
-}
-
-#[test]
-fn who_falls_behind_the_log_loses_what_is_gone_and_nothing_else() {
-    let mut world = World::new();
-    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
-    for sequence in 0..700 {
-        publisher.send(
-            &mut world,
-            &video(7, sequence, &sequence.to_be_bytes()).packet(),
-        );
-    }
-    let media = subscriber.media(&mut world);
-    let got: Vec<u16> = media
-        .iter()
-        .map(|p| u16::from_be_bytes(p.payload[..2].try_into().unwrap()))
-        .collect();
-    assert_eq!(got, (700 - 512..700).collect::<Vec<u16>>());
-    assert_eq!(world.counters().drop_subscriber_behind, 700 - 512);
-}
-
-#[test]
-fn a_flood_of_nacks_costs_no_more_than_the_budget() {
-    let mut world = World::new();
-    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
-    for sequence in 0..400 {
-        publisher.send(&mut world, &video(7, sequence, &[1; 1_000]).packet());
-        world.drain();
-    }
-    let numbers: Vec<u16> = subscriber
-        .media(&mut world)
-        .iter()
-        .map(|p| p.header.sequence_number)
-        .collect();
-    let mut resent = 0;
-    for _ in 0..100 {
-        subscriber.send_rtcp(&mut world, &[nack(0x5001, &numbers)]);
-        resent += subscriber
-            .media(&mut world)
-            .iter()
-            .filter(|p| p.header.ssrc == 0x9001)
-            .count();
-        world.ms(20);
-    }
-    assert!((130..300).contains(&resent), "{resent}");
-    assert!(world.counters().drop_nack_budget > 50);
-}
-
-#[test]
-fn a_hole_on_the_publishers_side_is_asked_for_and_filled_by_its_retransmission() {
-    let mut world = World::new();
-    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
-    for sequence in [100, 101, 104] {
-        publisher.send(
-            &mut world,
-            &video(7, sequence, &[sequence as u8; 50]).packet(),
-        );
-    }
-    let before = subscriber.media(&mut world);
-    world.ms(10);
-    let nacks: Vec<TransportLayerNack> = publisher.control(&mut world);
-    let lost: Vec<u16> = nacks
-        .iter()
-        .flat_map(|n| &n.nacks)
-        .flat_map(NackPair::packet_list)
-        .collect();
-    assert_eq!(lost, [102, 103]);
-    for (index, osn) in [102u16, 103, 101].into_iter().enumerate() {
-        let payload = [&osn.to_be_bytes()[..], &[osn as u8; 50]].concat();
-        let repair = Media {
-            ssrc: 8,
-            payload_type: PUBLISHER_RTX,
-            timestamp: u32::from(osn) * 3_000,
-            ..video(8, 900 + index as u16, &payload)
-        };
-        publisher.send(&mut world, &repair.packet());
-    }
-    let late = subscriber.media(&mut world);
-    let base = before[0].header.sequence_number;
-    let got: Vec<(u16, u8)> = late
-        .iter()
-        .map(|p| (p.header.sequence_number - base, p.payload[0]))
-        .collect();
-    assert_eq!(
-        got,
-        [(2, 102), (3, 103)],
-        "and what was there already does not come twice"
-    );
-    world.ms(2_000);
-    let nacks: Vec<TransportLayerNack> = publisher.control(&mut world);
-    assert!(nacks.is_empty());
 }
 
 #[test]
@@ -464,6 +285,34 @@ fn key_frames_are_asked_for_when_needed_and_at_most_twice_a_second() {
 }
 
 #[test]
+fn who_connects_a_while_after_being_fed_gets_a_key_frame_at_once() {
+    let mut world = World::new();
+    let (mut publisher, _) = video_pair(&mut world, true);
+    publisher.send(&mut world, &video(7, 1, b"x").packet());
+    world.ms(1_000);
+    publisher.receive(&mut world);
+    let mut late = Peer::open(&mut world, 3);
+    let (session, spec) = (late.session, sender(3, MediaKind::Video, true));
+    world.command(Command::AddSender {
+        session,
+        sender: Box::new(spec),
+    });
+    world.command(Command::Feed {
+        sender: SenderId(3),
+        source: Some(video_feed(1)),
+    });
+    world.ms(100);
+    late.check(&mut world, true);
+    let requests: Vec<PictureLossIndication> = publisher.control(&mut world);
+    assert!(requests.is_empty(), "nobody could see it yet");
+    late.handshake(&mut world);
+    let requests: Vec<PictureLossIndication> = publisher.control(&mut world);
+    assert_eq!(requests.len(), 1);
+    publisher.send(&mut world, &video(7, 2, b"key").packet());
+    assert_eq!(late.media(&mut world).len(), 1);
+}
+
+#[test]
 fn replayed_forged_and_unknown_packets_go_nowhere() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
@@ -510,65 +359,4 @@ fn replayed_forged_and_unknown_packets_go_nowhere() {
     );
     assert_eq!(counters.drop_unknown_format, 1);
     assert!(counters.drop_unknown_ssrc > 990);
-}
-
-#[test]
-fn no_packet_index_is_ever_used_for_two_contents() {
-    let mut world = World::new();
-    let (mut publisher, mut subscriber) = video_pair(&mut world, false);
-    let mut random = 88_172_645_463_325_252u64;
-    let mut draw = |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
-    let mut seen: BTreeMap<(u32, u16), Vec<u8>> = BTreeMap::new();
-    let mut sequence = 0u16;
-    for step in 0..4_000u32 {
-        match draw(20) {
-            0 => world.command(Command::Feed {
-                sender: SenderId(1),
-                source: None,
-            }),
-            1 => {
-                let rtx = None;
-                let payload_type = PayloadType(96 + draw(10) as u8);
-                let feed = Feed {
-                    track: TrackId(1),
-                    payload_types: vec![Some(SenderFormat { payload_type, rtx })],
-                };
-                world.command(Command::Feed {
-                    sender: SenderId(1),
-                    source: Some(feed),
-                });
-            }
-            2..6 => {
-                let last = seen.keys().map(|key| key.1).max().unwrap_or(0);
-                let lost: Vec<u16> = (0..4).map(|_| last.wrapping_sub(draw(60) as u16)).collect();
-                subscriber.send_rtcp(&mut world, &[nack(0x5001, &lost)]);
-            }
-            _ => {
-                let late = if draw(5) == 0 { draw(9) as u16 } else { 0 };
-                sequence = sequence.wrapping_add(1 + u16::from(draw(10) == 0));
-                let ssrc = 7 + u32::from(step > 2_000);
-                let payload = step.to_be_bytes().repeat(1 + draw(30) as usize);
-                let media = video(ssrc, sequence.wrapping_sub(late), &payload);
-                publisher.send(&mut world, &media.packet());
-            }
-        }
-        world.ms(5);
-        for datagram in world.sent_to(subscriber.path) {
-            if dataplane::wire::classify(&datagram) != Some(dataplane::wire::Protocol::Rtp) {
-                continue;
-            }
-            let number = u16::from_be_bytes(datagram[2..4].try_into().unwrap());
-            let ssrc = u32::from_be_bytes(datagram[8..12].try_into().unwrap());
-            let before = seen
-                .entry((ssrc, number))
-                .or_insert_with(|| datagram.clone());
-            assert_eq!(*before, datagram, "step {step}");
-        }
-    }
-    assert!(seen.len() > 1_000);
 }
