@@ -21,11 +21,15 @@ use tracing::{debug, info, warn};
 use crate::metrics::{self, Snapshot, Tally};
 use crate::room::{Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
 
-/// Events that wait for one person to read them: a room of hundreds may come in at once.
+/// Events that wait for one person to read them, beside what a full room can do at one moment.
 const PERSON_QUEUE_LEN: usize = 256;
 
-/// Events taken from the workers under one lock.
-const EVENT_BATCH_LEN: usize = 256;
+/// Things that everybody in a room may do in the time that one person needs to read: lose the
+/// media, and leave.
+const MOMENT_EVENTS: usize = 2;
+
+/// Events taken from the workers under one lock, after which people get to read what came of them.
+const EVENT_BATCH_LEN: usize = 32;
 
 /// How often grace times and waiting commands are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -41,6 +45,8 @@ struct State {
     rooms: Rooms,
     workers: Workers,
     people: BTreeMap<PersonId, mpsc::Sender<RoomEvent>>,
+    /// Length of each of these channels.
+    person_queue_len: usize,
     tally: Tally,
 }
 
@@ -81,6 +87,7 @@ impl Millrace {
             rooms,
             workers,
             people: BTreeMap::new(),
+            person_queue_len: PERSON_QUEUE_LEN + MOMENT_EVENTS * limits.sessions_per_room,
             tally: Tally::default(),
         };
         Millrace {
@@ -103,6 +110,7 @@ impl Millrace {
                             state.take_in(now, worker, &event);
                         }
                     });
+                    tokio::task::yield_now().await;
                 }
                 _ = ticks.tick() => self.decide(|state, now| state.rooms.handle_timeout(now)),
             }
@@ -210,7 +218,7 @@ impl State {
                 room,
                 client,
             } => {
-                info!(session = session.0, %room, client = client.label(), "session opened");
+                info!(session = session.0, %room, client = %client.label(), "session opened");
                 self.tally.opened(client);
             }
             Effect::SessionEnded {
@@ -245,7 +253,7 @@ impl State {
 
     /// A new channel to a person, in place of one that they had before.
     fn channel(&mut self, person: &PersonId) -> mpsc::Receiver<RoomEvent> {
-        let (sender, receiver) = mpsc::channel(PERSON_QUEUE_LEN);
+        let (sender, receiver) = mpsc::channel(self.person_queue_len);
         self.people.insert(person.clone(), sender);
         receiver
     }

@@ -8,8 +8,8 @@ use dataplane::id::{SessionId, TrackId};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, RoomEvent};
 
-use super::effect::{Effect, EndReason};
-use super::session::Owner;
+use super::effect::{ClientKind, Effect, EndReason};
+use super::session::{Owner, Session};
 use super::{Egress, Rooms};
 
 /// Shorter spans between two reports say nothing about a rate.
@@ -38,12 +38,14 @@ impl Rooms {
     }
 
     fn on_worker_restarted(&mut self, worker: usize) {
-        let lost = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.worker == worker);
-        let lost: Vec<SessionId> = lost.map(|(id, _)| *id).collect();
-        for session in lost {
+        let on_it = |(id, session): (&SessionId, &Session)| {
+            (session.worker == worker).then_some((session.owner.client(), *id))
+        };
+        let mut lost: Vec<(ClientKind, SessionId)> =
+            self.sessions.iter().filter_map(on_it).collect();
+        // Players go first: none is to be fed from the next publisher, who is lost too.
+        lost.sort_by_key(|(client, _)| std::cmp::Reverse(*client));
+        for (_, session) in lost {
             self.on_closed(session, EndReason::WorkerFailed);
         }
     }

@@ -1,8 +1,8 @@
 //! Rooms: who is where, what they publish, and what the engine is to do about it.
 //!
 //! [`Rooms`] is a state machine without IO. Call any `handle_*`, then drain [`Rooms::poll_effect`]
-//! until it returns `None`, even after a refusal; call [`Rooms::handle_timeout`] when
-//! [`Rooms::poll_timeout`] says so. Time and randomness are arguments.
+//! until it returns `None`, even after a refusal; call [`Rooms::handle_timeout`] at the time of
+//! [`Rooms::poll_timeout`], or now and then. Time and randomness are arguments.
 //!
 //! ```text
 //!  doors  ─► handle_enter, handle_offer, handle_connect ..  ─┐

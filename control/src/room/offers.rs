@@ -186,8 +186,11 @@ impl Rooms {
         let Some(kind) = translate::media_kind(section.kind) else {
             return Intent::default();
         };
-        let source = page.sources.iter().find(|(mid, _)| *mid == section.mid);
-        let source = source.map_or_else(|| translate::default_source(kind), |(_, source)| *source);
+        let named = page.sources.iter().find(|(mid, _)| *mid == section.mid);
+        let source = named
+            .map(|(_, source)| *source)
+            .filter(|source| translate::fits(*source, kind))
+            .unwrap_or_else(|| translate::default_source(kind));
         let want = page.wants.iter().find(|(mid, _)| *mid == section.mid);
         let watch = want.and_then(|(_, track)| self.wanted(room, kind, track));
         Intent {

@@ -41,7 +41,7 @@ impl Rooms {
         };
         let person = self.add_person(&request.room, request.name.clone(), presence);
         self.tokens.insert(token.clone(), person.clone());
-        Ok(self.entry(person, request.room.clone(), token))
+        Ok(self.admit(person, request.room.clone(), token))
     }
 
     /// A person whose WebSocket broke, or whose broken WebSocket nobody has noticed yet, is back.
@@ -62,7 +62,7 @@ impl Rooms {
             token: token.to_owned(),
         };
         let room = known.room.clone();
-        Ok(self.entry(person, room, token.to_owned()))
+        Ok(self.admit(person, room, token.to_owned()))
     }
 
     /// A person's WebSocket broke without a goodbye.
@@ -236,7 +236,17 @@ impl Rooms {
         self.notify_others(&room, Some(id), &event);
     }
 
-    fn entry(&self, person: PersonId, room: RoomName, resume_token: String) -> Entry {
+    /// Tells a person how things stand: who is there, and who speaks.
+    fn admit(&mut self, person: PersonId, room: RoomName, resume_token: String) -> Entry {
+        let speaking = self
+            .rooms
+            .get(&room)
+            .map(|room| room.speaking.iter().cloned().collect());
+        let people: Vec<PersonId> = speaking.unwrap_or_default();
+        if !people.is_empty() {
+            let (person, event) = (person.clone(), RoomEvent::Speaking { people });
+            self.effects.push_back(Effect::Notify { person, event });
+        }
         let people = self.people_views(&room);
         Entry {
             person,

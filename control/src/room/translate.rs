@@ -33,6 +33,14 @@ pub(super) fn default_source(kind: MediaKind) -> SourceKind {
     }
 }
 
+/// Whether a source can be of this kind.
+pub(super) fn fits(source: SourceKind, kind: MediaKind) -> bool {
+    match source {
+        SourceKind::Camera | SourceKind::Screen => kind == MediaKind::Video,
+        SourceKind::Microphone | SourceKind::ScreenAudio => kind == MediaKind::Audio,
+    }
+}
+
 /// How DTLS is spoken with the client of this offer (RFC 5763 section 5).
 pub(super) fn dtls_spec(offer: &Offer) -> DtlsSpec {
     let role = match offer.setup {

@@ -90,7 +90,7 @@ impl Rooms {
         };
         let of_source = |id: &TrackId| {
             let track = self.tracks.get(id);
-            track.is_some_and(|track| track.source == source && track.spec.kind == kind)
+            track.is_some_and(|track| track.source == source)
         };
         let person: &Person = self.people.get(person)?;
         person.tracks.iter().copied().find(of_source)

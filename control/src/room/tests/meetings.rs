@@ -295,6 +295,47 @@ fn who_speaks_is_told_on_change_only() {
 }
 
 #[test]
+fn who_comes_in_hears_of_who_speaks() {
+    let mut world = World::new();
+    let ann = world.entered("r", "Ann");
+    world.offer(&ann, &ANN.page(&["0 audio sendonly"], &[]));
+    let track = TrackId(1);
+    let event = Event::Speaking {
+        track,
+        speaking: true,
+    };
+    world.rooms.handle_event(world.now, 0, &event);
+    world.effects();
+    world.enter("r", "Bob").unwrap();
+    assert_eq!(world.effects(), ["tell joined Bob", "tell speaking 1"]);
+}
+
+#[test]
+fn a_source_is_what_its_sender_says_if_that_can_be() {
+    let mut world = World::new();
+    let ann = world.entered("r", "Ann");
+    let sections = ["0 video sendonly", "1 video sendonly", "2 audio sendonly"];
+    let mut page = ANN.page(&sections, &[]);
+    let named = [
+        ("0", SourceKind::Screen),
+        ("1", MICROPHONE),
+        ("2", SourceKind::ScreenAudio),
+    ];
+    page.sources = named.map(|(mid, source)| (mid.to_owned(), source)).to_vec();
+    world.offer(&ann, &page);
+    let tracks = world.rooms.person_view(&ann).unwrap().tracks;
+    let sources: Vec<SourceKind> = tracks.iter().map(|track| track.source).collect();
+    assert_eq!(
+        sources,
+        [
+            SourceKind::Screen,
+            SourceKind::Camera,
+            SourceKind::ScreenAudio
+        ]
+    );
+}
+
+#[test]
 fn who_leaves_speaks_no_more() {
     let mut world = World::new();
     let (ann, _bob) = (world.entered("r", "Ann"), world.entered("r", "Bob"));

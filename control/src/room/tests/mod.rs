@@ -2,6 +2,7 @@
 
 mod limits;
 mod meetings;
+mod model;
 mod players;
 
 use std::fmt::Write as _;
