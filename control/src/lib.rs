@@ -11,19 +11,24 @@
 //!
 //! In reading order:
 
+// What the program is told: flags, environment and file.
 pub mod bitrate;
 pub mod cli;
 pub mod config;
 
+// Where clients can reach the node.
 pub mod addresses;
 
+// Who is where, what they publish, and what the engine is to do about it.
 pub mod room;
 
+// What stands between doors and workers, and what it counts.
 pub mod metrics;
-
 pub mod node;
 
+// A node from start to orderly end.
 pub mod banner;
 pub mod serve;
 
+// What this machine allows, and what to set.
 pub mod doctor;

@@ -1,0 +1,108 @@
+//! The node over a worker that runs.
+
+use std::net::Ipv4Addr;
+
+use dataplane::driver::{DataplaneConfig, DriverChoice};
+use signaling::name::PersonName;
+use signaling::node::{Enter, Entered, Node};
+
+use super::*;
+
+const LIMITS: RoomLimits = RoomLimits {
+    rooms: 2,
+    sessions: 4,
+    sessions_per_room: 2,
+    tracks_per_session: 4,
+    egress_bps: None,
+};
+
+fn node() -> Millrace {
+    let (dataplane, _events) = Dataplane::start(DataplaneConfig {
+        media: (Ipv4Addr::LOCALHOST, 0).into(),
+        workers: 1,
+        driver: DriverChoice::Msg,
+        sessions_max: 4,
+        publisher_bitrate_bps_max: 1_000_000,
+        dtls_threads: 1,
+        pin: false,
+    })
+    .unwrap();
+    Millrace::new(dataplane, vec![vec![]], LIMITS)
+}
+
+async fn enter(node: &Millrace, name: &str) -> Result<Entered, Refusal> {
+    let (room, name) = ("r".parse().unwrap(), PersonName::new(name));
+    let from = Ipv4Addr::LOCALHOST.into();
+    node.enter(Enter { room, name, from }).await
+}
+
+fn people(node: &Millrace) -> usize {
+    node.rooms().first().map_or(0, |room| room.people)
+}
+
+#[tokio::test]
+async fn who_does_not_read_is_removed_and_nobody_else() {
+    let node = node();
+    let mut ann = enter(&node, "Ann").await.unwrap();
+    let mut bob = enter(&node, "Bob").await.unwrap();
+    let patience = PERSON_QUEUE_LEN + MOMENT_EVENTS * LIMITS.sessions_per_room;
+    // Ann has been told that Bob came.
+    for said in 1..patience {
+        node.say(&bob.person, "are you there?");
+        assert!(bob.events.try_recv().is_ok());
+        assert_eq!(people(&node), 2, "after {said}");
+    }
+    node.say(&bob.person, "well then");
+    assert_eq!(people(&node), 1);
+    let mut last = None;
+    while let Ok(event) = bob.events.try_recv() {
+        last = Some(event);
+    }
+    assert_eq!(last, Some(RoomEvent::PersonLeft { id: ann.person }));
+    // What Ann's socket still reads ends.
+    while ann.events.recv().await.is_some() {}
+}
+
+#[tokio::test]
+async fn a_person_who_is_back_gets_a_new_channel_and_the_old_one_ends() {
+    let node = node();
+    let mut ann = enter(&node, "Ann").await.unwrap();
+    let mut back = node.resume(&ann.resume_token).await.unwrap();
+    assert_eq!(back.person, ann.person);
+    assert_eq!(ann.events.recv().await, None);
+    node.say(&back.person, "here again");
+    assert!(matches!(back.events.try_recv(), Ok(RoomEvent::Chat { .. })));
+}
+
+#[tokio::test]
+async fn refusals_are_counted_by_reason() {
+    let node = node();
+    for name in ["Ann", "Bob"] {
+        enter(&node, name).await.unwrap();
+    }
+    assert_eq!(enter(&node, "Eve").await.err(), Some(Refusal::RoomFull(2)));
+    let metrics = node.metrics();
+    for sample in [
+        "millrace_refusals_total{reason=\"room_full\"} 1",
+        "millrace_joins_total{client=\"page\"} 2",
+        "millrace_people 2",
+    ] {
+        assert!(
+            metrics.lines().any(|line| line == sample),
+            "{sample}\n{metrics}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_ends_says_so_to_everybody() {
+    let node = node();
+    let mut ann = enter(&node, "Ann").await.unwrap();
+    node.close();
+    let told = ann.events.recv().await;
+    assert!(matches!(told, Some(RoomEvent::Closed { .. })), "{told:?}");
+    assert_eq!(ann.events.recv().await, None);
+    assert_eq!(node.ready(), Err(Refusal::ShuttingDown.to_string()));
+    assert_eq!(enter(&node, "Bob").await.err(), Some(Refusal::ShuttingDown));
+    node.stop();
+}
