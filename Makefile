@@ -15,8 +15,8 @@ doctor: ## Check this machine and say what to set
 
 test: test-deps test-web ## Everything CI runs: lints, unit tests, simulated meetings, browsers
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) test --workspace
+	$(CARGO) clippy --all-targets -- -D warnings
+	$(CARGO) test
 
 test-deps: ## Install what the tests need (Debian packages), or say what is missing
 	scripts/test-deps
@@ -26,7 +26,7 @@ test-web: ## Unit tests of the page's modules
 
 lint: ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --all-targets -- -D warnings
 	scripts/cargo-tool cargo-deny deny --workspace check
 
 bench: ## Figures: engine, wire, floor

@@ -1,0 +1,253 @@
+//! A node, a chromedriver and real browsers, for the tests that need them.
+//!
+//! Every wait is a condition with a deadline, evaluated inside the page; nothing here sleeps.
+
+#![allow(dead_code, reason = "each test binary uses a part of the harness")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Child, Command, Stdio};
+
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+/// Milliseconds that anything may take before a test gives up on it: the machine may be busy.
+pub const PATIENCE_MS: u64 = 25_000;
+
+/// A running node, ended when dropped.
+pub struct Server {
+    child: Child,
+    /// Port of the page.
+    pub http: u16,
+    /// First media port.
+    pub media: u16,
+}
+
+impl Server {
+    /// Starts the node on free ports of loopback with these flags besides, and waits until it serves.
+    pub fn start(flags: &[&str]) -> Server {
+        let (http, media) = (free_port(), free_port());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_millrace"))
+            .args(["--http", &format!("127.0.0.1:{http}")])
+            .args(["--media", &format!("127.0.0.1:{media}")])
+            .args(["--public-ip", "127.0.0.1", "--workers", "1"])
+            .args(flags)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the node starts");
+        let said = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = said.lines();
+        let page = format!("http://localhost:{http}/");
+        let up = lines.by_ref().map_while(Result::ok).any(|line| line.contains(&page));
+        assert!(up, "the node did not print its page's address {page}");
+        // Keep reading, so that the node never blocks on a full pipe.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        Server { child, http, media }
+    }
+
+    /// An address on the node; `localhost` so that browsers allow the camera.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://localhost:{}{path}", self.http)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// A chromedriver, ended when dropped.
+pub struct Browsers {
+    driver: Child,
+    port: u16,
+    profiles: std::path::PathBuf,
+}
+
+impl Browsers {
+    /// Starts chromedriver.
+    pub fn start() -> Browsers {
+        let port = free_port();
+        let mut driver = Command::new("chromedriver")
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver runs: `scripts/test-deps` installs it (Debian: chromium-driver)");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let up = lines.by_ref().map_while(Result::ok).any(|line| line.contains("started successfully"));
+        assert!(up, "chromedriver did not start");
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        let profiles = std::env::temp_dir().join(format!("millrace-test-{}-{port}", std::process::id()));
+        Browsers { driver, port, profiles }
+    }
+
+    /// Opens a browser of its own on `url`.
+    pub async fn open(&self, url: &str) -> Page {
+        self.open_with(url, &[]).await
+    }
+
+    /// Opens a browser with these command line flags besides.
+    pub async fn open_with(&self, url: &str, flags: &[&str]) -> Page {
+        let profile = self.profiles.join(free_port().to_string());
+        let mut args: Vec<String> = [
+            "--headless=new",
+            "--no-sandbox",
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-gpu",
+            "--autoplay-policy=no-user-gesture-required",
+            "--disable-renderer-backgrounding",
+            "--disable-backgrounding-occluded-windows",
+            "--window-size=1280,800",
+        ]
+        .map(str::to_owned)
+        .into();
+        args.push(format!("--user-data-dir={}", profile.display()));
+        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let mut capabilities = Capabilities::new();
+        capabilities.insert("goog:chromeOptions".into(), json!({ "args": args }));
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{}", self.port))
+            .await
+            .expect("chromedriver opens Chromium");
+        client.goto(url).await.unwrap();
+        Page { client }
+    }
+}
+
+impl Drop for Browsers {
+    fn drop(&mut self) {
+        self.driver.kill().ok();
+        self.driver.wait().ok();
+        std::fs::remove_dir_all(&self.profiles).ok();
+    }
+}
+
+/// One browser with one tab.
+pub struct Page {
+    client: Client,
+}
+
+impl Page {
+    /// The value of a JavaScript expression, which may be a promise.
+    pub async fn eval(&self, expression: &str) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1];
+             (async () => ({expression}))().then(v => done({{ok: v}}), e => done({{error: String(e)}}));"
+        );
+        let mut said = self.client.execute_async(&script, vec![]).await.unwrap();
+        assert!(said.get("error").is_none(), "{expression}: {}", said["error"]);
+        said["ok"].take()
+    }
+
+    /// Waits until the expression is truthy and gives its value; fails after [`PATIENCE_MS`] saying `what`.
+    pub async fn until(&self, what: &str, expression: &str) -> Value {
+        let value = self
+            .eval(&format!(
+                "await (async () => {{
+                   for (const end = Date.now() + {PATIENCE_MS}; Date.now() < end;) {{
+                     const v = await ({expression});
+                     if (v) return v;
+                     await new Promise(go => setTimeout(go, 20));
+                   }}
+                   return null;
+                 }})()"
+            ))
+            .await;
+        if value.is_null() {
+            let state = self.eval("document.body.dataset.state + ': ' + document.body.innerText.slice(0, 600)").await;
+            panic!("waited in vain: {what}\nthe page shows: {state}");
+        }
+        value
+    }
+
+    /// Goes to another address.
+    pub async fn goto(&self, url: &str) {
+        self.client.goto(url).await.unwrap();
+    }
+
+    /// Clicks the element that the CSS selector finds.
+    pub async fn click(&self, selector: &str) {
+        self.eval(&format!("document.querySelector({selector:?}).click()")).await;
+    }
+
+    /// Waits until the person's tile shows a moving picture: frames decoded grow and pixels change.
+    pub async fn sees(&self, name: &str, source: &str) {
+        let tile = format!("article[data-name={name:?}][data-source={source:?}] video");
+        self.until(&format!("a picture of {name}'s {source}"), &format!("document.querySelector({tile:?})?.videoWidth > 0"))
+            .await;
+        self.until(
+            &format!("a moving picture of {name}'s {source}"),
+            &format!(
+                "(async () => {{
+                   const video = document.querySelector({tile:?});
+                   const canvas = document.createElement('canvas');
+                   [canvas.width, canvas.height] = [64, 36];
+                   const context = canvas.getContext('2d', {{ willReadFrequently: true }});
+                   const look = () => {{
+                     context.drawImage(video, 0, 0, 64, 36);
+                     return context.getImageData(0, 0, 64, 36).data;
+                   }};
+                   const [before, decoded] = [look(), video.getVideoPlaybackQuality().totalVideoFrames];
+                   await new Promise(go => setTimeout(go, 400));
+                   const after = look();
+                   const changed = after.some((value, i) => Math.abs(value - before[i]) > 8);
+                   const coloured = after.some((value, i) => i % 4 < 3 && value > 40);
+                   return changed && coloured && video.getVideoPlaybackQuality().totalVideoFrames > decoded;
+                 }})()"
+            ),
+        )
+        .await;
+    }
+
+    /// Waits until sound with energy arrives.
+    pub async fn hears(&self, what: &str) {
+        self.until(
+            what,
+            "[...(await window.millrace.pc.getStats()).values()].some(s =>
+               s.type === 'inbound-rtp' && s.kind === 'audio' && s.totalAudioEnergy > 0.0001)",
+        )
+        .await;
+    }
+
+    /// Writes a screenshot for a person to look at.
+    pub async fn screenshot(&self, name: &str) {
+        let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        let png = self.client.screenshot().await.unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
+    }
+
+    /// Closes the tab, as a person does, and the browser with it.
+    pub async fn close(self) {
+        self.client.close_window().await.ok();
+        self.client.close().await.ok();
+    }
+}
+
+/// A port that is free for TCP and UDP now.
+pub fn free_port() -> u16 {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = tcp.local_addr().unwrap().port();
+        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}

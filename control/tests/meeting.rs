@@ -1,0 +1,164 @@
+//! Meetings of real browsers through a real node.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod harness;
+
+use harness::{Browsers, Page, Server};
+
+async fn join(browsers: &Browsers, server: &Server, room: &str, name: &str) -> Page {
+    let page = browsers.open(&server.url(&format!("/?room={room}&name={name}&join=1"))).await;
+    page.until("to be in the meeting", "document.body.dataset.state === 'in-meeting'").await;
+    page
+}
+
+async fn meeting_of_three(driver: &str) {
+    let server = Server::start(&["--driver", driver]);
+    let browsers = Browsers::start();
+    let ada = join(&browsers, &server, "mill", "Ada").await;
+    let bob = join(&browsers, &server, "mill", "Bob").await;
+    ada.sees("Bob", "camera").await;
+    bob.sees("Ada", "camera").await;
+    ada.hears("Bob's sound").await;
+    bob.hears("Ada's sound").await;
+    ada.until("a mark that Bob speaks", "document.querySelector('article[data-name=Bob][data-speaking]')").await;
+
+    let late = join(&browsers, &server, "mill", "Late").await;
+    late.sees("Ada", "camera").await;
+    late.sees("Bob", "camera").await;
+    ada.sees("Late", "camera").await;
+    bob.screenshot(&format!("three-{driver}")).await;
+
+    late.close().await;
+    for page in [&ada, &bob] {
+        page.until("Late to be gone", "!document.querySelector('article[data-name=Late]')").await;
+    }
+    ada.sees("Bob", "camera").await;
+    ada.close().await;
+    bob.close().await;
+}
+
+#[tokio::test]
+async fn three_people_meet_over_io_uring() {
+    meeting_of_three("uring").await;
+}
+
+#[tokio::test]
+async fn three_people_meet_over_plain_sockets() {
+    meeting_of_three("msg").await;
+}
+
+#[tokio::test]
+async fn controls_are_seen_by_others() {
+    let server = Server::start(&[]);
+    let browsers = Browsers::start();
+    let ada = join(&browsers, &server, "mill", "Ada").await;
+    let bob = join(&browsers, &server, "mill", "Bob").await;
+    bob.sees("Ada", "camera").await;
+
+    ada.click("#mute").await;
+    bob.until("Ada's muted mark", "document.querySelector('article[data-name=Ada][data-muted]')").await;
+    ada.click("#mute").await;
+    bob.until("Ada unmuted", "!document.querySelector('article[data-name=Ada][data-muted]')").await;
+
+    ada.click("#share").await;
+    bob.sees("Ada", "screen").await;
+    bob.screenshot("screen-share").await;
+    ada.click("#share").await;
+    bob.until("the screen to be gone", "!document.querySelector('article[data-source=screen]')").await;
+    bob.sees("Ada", "camera").await;
+
+    ada.click("#chat-open").await;
+    ada.eval("document.querySelector('#chat-input').value = 'Hello, Bob'").await;
+    ada.click("#chat-send").await;
+    bob.until("Ada's words", "[...document.querySelectorAll('.chat-message')].some(m => m.innerText.includes('Hello, Bob'))")
+        .await;
+
+    ada.click("#leave").await;
+    bob.until("Ada to be gone", "!document.querySelector('article[data-name=Ada]')").await;
+    ada.close().await;
+    bob.close().await;
+}
+
+#[tokio::test]
+async fn ice_restart_moves_media_to_a_new_address() {
+    let server = Server::start(&[]);
+    let browsers = Browsers::start();
+    let ada = join(&browsers, &server, "mill", "Ada").await;
+    let bob = join(&browsers, &server, "mill", "Bob").await;
+    bob.sees("Ada", "camera").await;
+    let local_port = "(async () => {
+        const stats = await window.millrace.pc.getStats();
+        const pair = [...stats.values()].find(s => s.type === 'candidate-pair' && s.nominated && s.state === 'succeeded'
+          && s.id === [...stats.values()].find(t => t.type === 'transport').selectedCandidatePairId);
+        return pair && stats.get(pair.localCandidateId).port;
+      })()";
+    let before = ada.until("a selected pair", local_port).await;
+    ada.eval("window.millrace.restartIce()").await;
+    ada.until("another local port", &format!("(async () => {{ const p = await {local_port}; return p && p !== {before}; }})()")).await;
+    bob.sees("Ada", "camera").await;
+    ada.sees("Bob", "camera").await;
+    ada.close().await;
+    bob.close().await;
+}
+
+const WHIP_AND_WHEP: &str = r"
+  window.gathered = pc => new Promise(go => {
+    if (pc.iceGatheringState === 'complete') return go();
+    pc.addEventListener('icegatheringstatechange', () => pc.iceGatheringState === 'complete' && go());
+  });
+  window.post = async (pc, url) => {
+    await pc.setLocalDescription(await pc.createOffer());
+    await gathered(pc);
+    const response = await fetch(url, { method: 'POST', headers: { 'Content-Type': 'application/sdp' }, body: pc.localDescription.sdp });
+    if (response.status !== 201) throw new Error(response.status + ' ' + await response.text());
+    await pc.setRemoteDescription({ type: 'answer', sdp: await response.text() });
+    return { location: new URL(response.headers.get('Location'), url).href, etag: response.headers.get('ETag') };
+  };
+  window.whip = async url => {
+    const pc = window.publisher = new RTCPeerConnection();
+    const media = await navigator.mediaDevices.getUserMedia({ audio: true, video: true });
+    for (const track of media.getTracks()) pc.addTransceiver(track, { direction: 'sendonly', streams: [media] });
+    return window.published = await post(pc, url);
+  };
+  window.whep = async url => {
+    const pc = window.viewer = new RTCPeerConnection();
+    pc.addTransceiver('video', { direction: 'recvonly' });
+    pc.addTransceiver('audio', { direction: 'recvonly' });
+    const video = document.createElement('video');
+    video.autoplay = video.muted = true;
+    const tile = document.createElement('article');
+    Object.assign(tile.dataset, { name: 'Encoder', source: 'camera' });
+    tile.append(video);
+    document.body.append(tile);
+    pc.ontrack = event => { video.srcObject = event.streams[0]; };
+    window.millrace = { pc };
+    return window.watched = await post(pc, url);
+  };
+";
+
+#[tokio::test]
+async fn an_encoder_publishes_by_whip_and_a_player_of_another_origin_watches_by_whep() {
+    let server = Server::start(&[]);
+    let browsers = Browsers::start();
+    let elsewhere = Server::start(&[]);
+    let player = browsers.open(&elsewhere.url("/")).await;
+    let encoder = browsers.open(&server.url("/")).await;
+    for page in [&player, &encoder] {
+        page.eval(&format!("(() => {{ {WHIP_AND_WHEP} }})()")).await;
+    }
+    // The player comes first and is answered at once; its media starts when the encoder's does.
+    player.eval(&format!("fetch === undefined || whep({:?})", server.url("/v1/rooms/studio/whep"))).await;
+    encoder.eval(&format!("whip({:?})", server.url("/v1/rooms/studio/whip?name=Encoder"))).await;
+    player.sees("Encoder", "camera").await;
+    player.hears("the encoder's sound").await;
+
+    let person = join(&browsers, &server, "studio", "Ada").await;
+    person.sees("Encoder", "camera").await;
+    encoder.eval("fetch(published.location, { method: 'DELETE' }).then(r => { if (!r.ok) throw r.status })").await;
+    person.until("the encoder to be gone", "!document.querySelector('article[data-name=Encoder]')").await;
+    player.eval("fetch(watched.location, { method: 'DELETE' }).then(r => { if (!r.ok) throw r.status })").await;
+    person.close().await;
+    player.close().await;
+    encoder.close().await;
+}
