@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dataplane::srtp::{OpenKey, SealKey};
+use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
 use dataplane::wire::rtp::RtpView;
 
 use crate::cpu;
@@ -57,34 +57,35 @@ fn forward(socket: &Socket, subscribers: &[SocketAddr], forwarded: &AtomicU64, s
     let open = OpenKey::new(PROFILE, &master_key(0)).expect("a key of the right size");
     let key = |n| SealKey::new(PROFILE, &master_key(n + 1)).expect("a key of the right size");
     let keys: Vec<SealKey> = (0..subscribers.len()).map(key).collect();
+    let mut window = SequenceWindow::new();
     let mut received = vec![0; 65_536];
     let mut plain = vec![0; 65_536];
     let mut slot = vec![0; 65_536];
+    let mut opened = Vec::with_capacity(64);
     while !stop.load(Ordering::Relaxed) {
         let Ok((_, len, size)) = socket.receive(&mut received) else {
             socket.wait(Duration::from_millis(20));
             continue;
         };
-        let packets: Vec<(u16, u32)> = received[..len]
-            .chunks(size)
-            .zip(plain.chunks_mut(size))
-            .filter_map(|(packet, out)| {
-                let view = RtpView::parse(packet).ok()?;
-                let index = u64::from(view.sequence());
-                open.open_rtp(packet, view.header_len(), index, out).ok()?;
-                Some((view.sequence(), view.timestamp()))
-            })
-            .collect();
-        let payload = size - RTP_HEADER_BYTES - keys[0].overhead();
-        for ((destination, key), n) in subscribers.iter().zip(&keys).zip(1..) {
-            for (i, (sequence, timestamp)) in packets.iter().enumerate() {
-                let packet = &mut slot[i * size..(i + 1) * size];
-                write_header(packet, n, *sequence, *timestamp, false);
-                let source = &plain[i * size..i * size + payload];
-                key.seal_rtp(packet, RTP_HEADER_BYTES, source, 0, u64::from(*sequence));
+        opened.clear();
+        for (packet, out) in received[..len].chunks(size).zip(plain.chunks_mut(size)) {
+            let Ok(view) = RtpView::parse(packet) else { continue };
+            let index = window.estimate(view.sequence());
+            if open.open_rtp(packet, view.header_len(), index, out).is_ok() {
+                window.accept(index);
+                opened.push((index, view.timestamp()));
             }
-            socket.send(*destination, &slot[..packets.len() * size], size).ok();
         }
-        forwarded.fetch_add((packets.len() * subscribers.len()) as u64, Ordering::Relaxed);
+        let payload = size - RTP_HEADER_BYTES - open.overhead();
+        for ((destination, key), ssrc) in subscribers.iter().zip(&keys).zip(1..) {
+            for (i, (index, timestamp)) in opened.iter().enumerate() {
+                let packet = &mut slot[i * size..(i + 1) * size];
+                write_header(packet, ssrc, *index as u16, *timestamp, false);
+                let source = &plain[i * size..i * size + payload];
+                key.seal_rtp(packet, RTP_HEADER_BYTES, source, 0, *index).expect("the slot fits");
+            }
+            socket.send(*destination, &slot[..opened.len() * size], size).ok();
+        }
+        forwarded.fetch_add((opened.len() * subscribers.len()) as u64, Ordering::Relaxed);
     }
 }

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dataplane::command::{MasterKey, SrtpProfile};
-use dataplane::srtp::{OpenKey, SealKey};
+use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
 use dataplane::wire::rtp::RtpView;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -194,6 +194,7 @@ fn receive_all(sockets: &[Socket], tally: &Tally) {
     cpu::pin(0);
     let key = OpenKey::new(PROFILE, &master_key(1)).expect("a key of the right size");
     let mut buffer = vec![0; 65_536];
+    let mut window = SequenceWindow::new();
     let mut plain = vec![0; 2048];
     let mut waiting: Vec<_> = sockets.iter().map(|s| PollFd::new(&s.udp, PollFlags::IN)).collect();
     while !tally.stop.load(Ordering::Relaxed) {
@@ -203,20 +204,22 @@ fn receive_all(sockets: &[Socket], tally: &Tally) {
                 let packets = buffer[..len].chunks(size);
                 tally.received.fetch_add(packets.len() as u64, Ordering::Relaxed);
                 if n == 0 {
-                    packets.for_each(|packet| note_latency(packet, &key, &mut plain, tally));
+                    packets.for_each(|packet| note_latency(packet, &key, &mut window, &mut plain, tally));
                 }
             }
         }
     }
 }
 
-fn note_latency(packet: &[u8], key: &OpenKey, plain: &mut [u8], tally: &Tally) {
+fn note_latency(packet: &[u8], key: &OpenKey, window: &mut SequenceWindow, plain: &mut [u8], tally: &Tally) {
     let Ok(view) = RtpView::parse(packet) else { return };
-    // Measurements stay under 65,536 packets a stream, or the first packets' latencies stand for all.
-    let index = u64::from(view.sequence());
-    let Ok(len) = key.open_rtp(packet, view.header_len(), index, plain) else { return };
-    let Some(stamp) = plain.get(..len.min(8)).and_then(|b| b.try_into().ok()) else { return };
-    let latency = cpu::wall_ns().saturating_sub(u64::from_le_bytes(stamp));
+    let index = window.estimate(view.sequence());
+    if key.open_rtp(packet, view.header_len(), index, plain).is_err() {
+        return;
+    }
+    window.accept(index);
+    let Some(stamp) = plain.first_chunk() else { return };
+    let latency = cpu::wall_ns().saturating_sub(u64::from_le_bytes(*stamp));
     if let Ok(mut held) = tally.latencies_ns.lock() {
         held.push(latency as f64);
     }

@@ -1,4 +1,4 @@
 #![no_main]
 //! Any text as an offer: parsed and answered without a panic.
 
-libfuzzer_sys::fuzz_target!(|text: &str| signaling::sdp::fuzz_offer(text));
+libfuzzer_sys::fuzz_target!(|text: &str| signaling::sdp::fuzz::offer(text));
