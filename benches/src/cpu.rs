@@ -35,17 +35,24 @@ impl Thread {
     #[must_use]
     pub fn named(prefix: &str) -> Option<Thread> {
         let tasks = fs::read_dir("/proc/self/task").ok()?;
-        tasks.filter_map(Result::ok).map(|task| task.path()).find_map(|path| {
-            let name = fs::read_to_string(path.join("comm")).ok()?;
-            name.starts_with(prefix).then(|| Thread(path.join("schedstat")))
-        })
+        tasks
+            .filter_map(Result::ok)
+            .map(|task| task.path())
+            .find_map(|path| {
+                let name = fs::read_to_string(path.join("comm")).ok()?;
+                name.starts_with(prefix)
+                    .then(|| Thread(path.join("schedstat")))
+            })
     }
 
     /// Nanoseconds of CPU that it has used.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
         let stat = fs::read_to_string(&self.0).unwrap_or_default();
-        stat.split(' ').next().and_then(|ns| ns.parse().ok()).unwrap_or(0)
+        stat.split(' ')
+            .next()
+            .and_then(|ns| ns.parse().ok())
+            .unwrap_or(0)
     }
 }
 
@@ -61,5 +68,8 @@ pub fn median(values: &mut [f64]) -> f64 {
 pub fn quantile(values: &mut [f64], q: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let last = values.len().saturating_sub(1) as f64;
-    values.get((last * q).round() as usize).copied().unwrap_or(0.0)
+    values
+        .get((last * q).round() as usize)
+        .copied()
+        .unwrap_or(0.0)
 }

@@ -34,13 +34,23 @@ impl Floor {
     pub fn start(core: usize, subscribers: Vec<SocketAddr>) -> std::io::Result<Floor> {
         let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
         let address = socket.udp.local_addr()?;
-        let (forwarded, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (forwarded, stop) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let (count, end) = (forwarded.clone(), stop.clone());
-        let thread = std::thread::Builder::new().name("floor".into()).spawn(move || {
-            cpu::pin(core);
-            forward(&socket, &subscribers, &count, &end);
-        })?;
-        Ok(Floor { address, forwarded, stop, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("floor".into())
+            .spawn(move || {
+                cpu::pin(core);
+                forward(&socket, &subscribers, &count, &end);
+            })?;
+        Ok(Floor {
+            address,
+            forwarded,
+            stop,
+            thread: Some(thread),
+        })
     }
 }
 
@@ -69,7 +79,9 @@ fn forward(socket: &Socket, subscribers: &[SocketAddr], forwarded: &AtomicU64, s
         };
         opened.clear();
         for (packet, out) in received[..len].chunks(size).zip(plain.chunks_mut(size)) {
-            let Ok(view) = RtpView::parse(packet) else { continue };
+            let Ok(view) = RtpView::parse(packet) else {
+                continue;
+            };
             let index = window.estimate(view.sequence());
             if open.open_rtp(packet, view.header_len(), index, out).is_ok() {
                 window.accept(index);
@@ -82,9 +94,12 @@ fn forward(socket: &Socket, subscribers: &[SocketAddr], forwarded: &AtomicU64, s
                 let packet = &mut slot[i * size..(i + 1) * size];
                 write_header(packet, ssrc, *index as u16, *timestamp, false);
                 let source = &plain[i * size..i * size + payload];
-                key.seal_rtp(packet, RTP_HEADER_BYTES, source, 0, *index).expect("the slot fits");
+                key.seal_rtp(packet, RTP_HEADER_BYTES, source, 0, *index)
+                    .expect("the slot fits");
             }
-            socket.send(*destination, &slot[..opened.len() * size], size).ok();
+            socket
+                .send(*destination, &slot[..opened.len() * size], size)
+                .ok();
         }
         forwarded.fetch_add((opened.len() * subscribers.len()) as u64, Ordering::Relaxed);
     }

@@ -53,7 +53,10 @@ impl Tally {
     /// Latencies seen since the last call, in nanoseconds.
     #[must_use]
     pub fn take_latencies(&self) -> Vec<f64> {
-        self.latencies_ns.lock().map(|mut held| std::mem::take(&mut *held)).unwrap_or_default()
+        self.latencies_ns
+            .lock()
+            .map(|mut held| std::mem::take(&mut *held))
+            .unwrap_or_default()
     }
 }
 
@@ -62,7 +65,10 @@ impl Tally {
 pub fn master_key(index: usize) -> MasterKey {
     let mut key = vec![7; 16];
     key[..8].copy_from_slice(&(index as u64).to_le_bytes());
-    MasterKey { key, salt: vec![9; 12] }
+    MasterKey {
+        key,
+        salt: vec![9; 12],
+    }
 }
 
 /// A UDP socket with GRO and GSO.
@@ -92,7 +98,13 @@ impl Socket {
     /// What the system says.
     pub fn send(&self, destination: SocketAddr, contents: &[u8], segment: usize) -> io::Result<()> {
         let segment_size = (segment < contents.len()).then_some(segment);
-        let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+        let transmit = Transmit {
+            destination,
+            ecn: None,
+            contents,
+            segment_size,
+            src_ip: None,
+        };
         self.state.try_send((&self.udp).into(), &transmit)
     }
 
@@ -102,7 +114,11 @@ impl Socket {
     /// `WouldBlock` when nothing is there; what the system says.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(SocketAddr, usize, usize)> {
         let mut meta = [RecvMeta::default()];
-        self.state.recv((&self.udp).into(), &mut [IoSliceMut::new(buffer)], &mut meta)?;
+        self.state.recv(
+            (&self.udp).into(),
+            &mut [IoSliceMut::new(buffer)],
+            &mut meta,
+        )?;
         let [meta] = meta;
         Ok((meta.addr, meta.len, meta.stride.max(1)))
     }
@@ -132,13 +148,21 @@ pub struct Rig {
 impl Rig {
     /// Starts the publisher towards `forwarder`, and the subscribers on their sockets.
     #[must_use]
-    pub fn start(load: Load, forwarder: SocketAddr, publisher: Socket, subscribers: Vec<Socket>) -> Rig {
+    pub fn start(
+        load: Load,
+        forwarder: SocketAddr,
+        publisher: Socket,
+        subscribers: Vec<Socket>,
+    ) -> Rig {
         let tally = Arc::new(Tally::default());
         let counts = tally.clone();
         let receive = std::thread::spawn(move || receive_all(&subscribers, &counts));
         let counts = tally.clone();
         let send = std::thread::spawn(move || publish(load, forwarder, &publisher, &counts));
-        Rig { tally, threads: vec![receive, send] }
+        Rig {
+            tally,
+            threads: vec![receive, send],
+        }
     }
 }
 
@@ -166,8 +190,15 @@ fn publish(load: Load, forwarder: SocketAddr, socket: &Socket, tally: &Tally) {
         }
         payload[..8].copy_from_slice(&cpu::wall_ns().to_le_bytes());
         for (n, packet) in burst.chunks_mut(size).enumerate() {
-            write_header(packet, 1, index as u16, (frame * 3000) as u32, n + 1 == load.burst);
-            key.seal_rtp(packet, RTP_HEADER_BYTES, &payload, 0, index).expect("the slot fits");
+            write_header(
+                packet,
+                1,
+                index as u16,
+                (frame * 3000) as u32,
+                n + 1 == load.burst,
+            );
+            key.seal_rtp(packet, RTP_HEADER_BYTES, &payload, 0, index)
+                .expect("the slot fits");
             index += 1;
         }
         if socket.send(forwarder, &burst, size).is_ok() {
@@ -196,29 +227,49 @@ fn receive_all(sockets: &[Socket], tally: &Tally) {
     let mut buffer = vec![0; 65_536];
     let mut window = SequenceWindow::new();
     let mut plain = vec![0; 2048];
-    let mut waiting: Vec<_> = sockets.iter().map(|s| PollFd::new(&s.udp, PollFlags::IN)).collect();
+    let mut waiting: Vec<_> = sockets
+        .iter()
+        .map(|s| PollFd::new(&s.udp, PollFlags::IN))
+        .collect();
     while !tally.stop.load(Ordering::Relaxed) {
         wait_for(&mut waiting, Duration::from_millis(20));
         for (n, socket) in sockets.iter().enumerate() {
             while let Ok((_, len, size)) = socket.receive(&mut buffer) {
                 let packets = buffer[..len].chunks(size);
-                tally.received.fetch_add(packets.len() as u64, Ordering::Relaxed);
+                tally
+                    .received
+                    .fetch_add(packets.len() as u64, Ordering::Relaxed);
                 if n == 0 {
-                    packets.for_each(|packet| note_latency(packet, &key, &mut window, &mut plain, tally));
+                    packets.for_each(|packet| {
+                        note_latency(packet, &key, &mut window, &mut plain, tally)
+                    });
                 }
             }
         }
     }
 }
 
-fn note_latency(packet: &[u8], key: &OpenKey, window: &mut SequenceWindow, plain: &mut [u8], tally: &Tally) {
-    let Ok(view) = RtpView::parse(packet) else { return };
+fn note_latency(
+    packet: &[u8],
+    key: &OpenKey,
+    window: &mut SequenceWindow,
+    plain: &mut [u8],
+    tally: &Tally,
+) {
+    let Ok(view) = RtpView::parse(packet) else {
+        return;
+    };
     let index = window.estimate(view.sequence());
-    if key.open_rtp(packet, view.header_len(), index, plain).is_err() {
+    if key
+        .open_rtp(packet, view.header_len(), index, plain)
+        .is_err()
+    {
         return;
     }
     window.accept(index);
-    let Some(stamp) = plain.first_chunk() else { return };
+    let Some(stamp) = plain.first_chunk() else {
+        return;
+    };
     let latency = cpu::wall_ns().saturating_sub(u64::from_le_bytes(*stamp));
     if let Ok(mut held) = tally.latencies_ns.lock() {
         held.push(latency as f64);

@@ -22,11 +22,21 @@ impl Table {
     /// Starts a table; `--json` among the program's arguments chooses the form.
     #[must_use]
     pub fn new(title: &str, columns: &[&'static str]) -> Table {
-        let table = Table { columns: columns.to_vec(), json: wants_json() };
+        let table = Table {
+            columns: columns.to_vec(),
+            json: wants_json(),
+        };
         if !table.json {
             println!("\n{title}\n");
             println!("| {} |", columns.join(" | "));
-            println!("|{}|", columns.iter().map(|_| " --- ").collect::<Vec<_>>().join("|"));
+            println!(
+                "|{}|",
+                columns
+                    .iter()
+                    .map(|_| " --- ")
+                    .collect::<Vec<_>>()
+                    .join("|")
+            );
         }
         table
     }
@@ -36,11 +46,19 @@ impl Table {
         assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
         if self.json {
             let pairs = self.columns.iter().zip(cells);
-            let object: serde_json::Map<_, _> =
-                pairs.map(|(column, cell)| ((*column).to_owned(), cell.to_json())).collect();
+            let object: serde_json::Map<_, _> = pairs
+                .map(|(column, cell)| ((*column).to_owned(), cell.to_json()))
+                .collect();
             println!("{}", serde_json::Value::Object(object));
         } else {
-            println!("| {} |", cells.iter().map(Cell::to_text).collect::<Vec<_>>().join(" | "));
+            println!(
+                "| {} |",
+                cells
+                    .iter()
+                    .map(Cell::to_text)
+                    .collect::<Vec<_>>()
+                    .join(" | ")
+            );
         }
     }
 }

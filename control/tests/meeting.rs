@@ -7,8 +7,14 @@ mod harness;
 use harness::{Browsers, Page, Server};
 
 async fn join(browsers: &Browsers, server: &Server, room: &str, name: &str) -> Page {
-    let page = browsers.open(&server.url(&format!("/?room={room}&name={name}&join=1"))).await;
-    page.until("to be in the meeting", "document.body.dataset.state === 'in-meeting'").await;
+    let page = browsers
+        .open(&server.url(&format!("/?room={room}&name={name}&join=1")))
+        .await;
+    page.until(
+        "to be in the meeting",
+        "document.body.dataset.state === 'in-meeting'",
+    )
+    .await;
     page
 }
 
@@ -21,7 +27,11 @@ async fn meeting_of_three(driver: &str) {
     bob.sees("Ada", "camera").await;
     ada.hears("Bob's sound").await;
     bob.hears("Ada's sound").await;
-    ada.until("a mark that Bob speaks", "document.querySelector('article[data-name=Bob][data-speaking]')").await;
+    ada.until(
+        "a mark that Bob speaks",
+        "document.querySelector('article[data-name=Bob][data-speaking]')",
+    )
+    .await;
 
     let late = join(&browsers, &server, "mill", "Late").await;
     late.sees("Ada", "camera").await;
@@ -31,7 +41,11 @@ async fn meeting_of_three(driver: &str) {
 
     late.close().await;
     for page in [&ada, &bob] {
-        page.until("Late to be gone", "!document.querySelector('article[data-name=Late]')").await;
+        page.until(
+            "Late to be gone",
+            "!document.querySelector('article[data-name=Late]')",
+        )
+        .await;
     }
     ada.sees("Bob", "camera").await;
     ada.close().await;
@@ -57,25 +71,42 @@ async fn controls_are_seen_by_others() {
     bob.sees("Ada", "camera").await;
 
     ada.click("#mute").await;
-    bob.until("Ada's muted mark", "document.querySelector('article[data-name=Ada][data-muted]')").await;
+    bob.until(
+        "Ada's muted mark",
+        "document.querySelector('article[data-name=Ada][data-muted]')",
+    )
+    .await;
     ada.click("#mute").await;
-    bob.until("Ada unmuted", "!document.querySelector('article[data-name=Ada][data-muted]')").await;
+    bob.until(
+        "Ada unmuted",
+        "!document.querySelector('article[data-name=Ada][data-muted]')",
+    )
+    .await;
 
     ada.click("#share").await;
     bob.sees("Ada", "screen").await;
     bob.screenshot("screen-share").await;
     ada.click("#share").await;
-    bob.until("the screen to be gone", "!document.querySelector('article[data-source=screen]')").await;
+    bob.until(
+        "the screen to be gone",
+        "!document.querySelector('article[data-source=screen]')",
+    )
+    .await;
     bob.sees("Ada", "camera").await;
 
     ada.click("#chat-open").await;
-    ada.eval("document.querySelector('#chat-input').value = 'Hello, Bob'").await;
+    ada.eval("document.querySelector('#chat-input').value = 'Hello, Bob'")
+        .await;
     ada.click("#chat-send").await;
     bob.until("Ada's words", "[...document.querySelectorAll('.chat-message')].some(m => m.innerText.includes('Hello, Bob'))")
         .await;
 
     ada.click("#leave").await;
-    bob.until("Ada to be gone", "!document.querySelector('article[data-name=Ada]')").await;
+    bob.until(
+        "Ada to be gone",
+        "!document.querySelector('article[data-name=Ada]')",
+    )
+    .await;
     ada.close().await;
     bob.close().await;
 }
@@ -95,7 +126,11 @@ async fn ice_restart_moves_media_to_a_new_address() {
       })()";
     let before = ada.until("a selected pair", local_port).await;
     ada.eval("window.millrace.restartIce()").await;
-    ada.until("another local port", &format!("(async () => {{ const p = await {local_port}; return p && p !== {before}; }})()")).await;
+    ada.until(
+        "another local port",
+        &format!("(async () => {{ const p = await {local_port}; return p && p !== {before}; }})()"),
+    )
+    .await;
     bob.sees("Ada", "camera").await;
     ada.sees("Bob", "camera").await;
     ada.close().await;
@@ -142,21 +177,34 @@ async fn an_encoder_publishes_by_whip_and_a_player_of_another_origin_watches_by_
     let server = Server::start(&[]);
     let browsers = Browsers::start();
     let elsewhere = Server::start(&[]);
-    let player = browsers.open(&elsewhere.url("/")).await;
-    let encoder = browsers.open(&server.url("/")).await;
+    // A page without a content security policy: it may fetch from anywhere, as a player's page would.
+    let player = browsers.open(&elsewhere.url("/healthz")).await;
+    let encoder = browsers.open(&server.url("/healthz")).await;
     for page in [&player, &encoder] {
         page.eval(&format!("(() => {{ {WHIP_AND_WHEP} }})()")).await;
     }
     // The player comes first and is answered at once; its media starts when the encoder's does.
-    player.eval(&format!("fetch === undefined || whep({:?})", server.url("/v1/rooms/studio/whep"))).await;
-    encoder.eval(&format!("whip({:?})", server.url("/v1/rooms/studio/whip?name=Encoder"))).await;
+    player
+        .eval(&format!("whep({:?})", server.url("/v1/rooms/studio/whep")))
+        .await;
+    encoder
+        .eval(&format!(
+            "whip({:?})",
+            server.url("/v1/rooms/studio/whip?name=Encoder")
+        ))
+        .await;
     player.sees("Encoder", "camera").await;
     player.hears("the encoder's sound").await;
 
     let person = join(&browsers, &server, "studio", "Ada").await;
     person.sees("Encoder", "camera").await;
     encoder.eval("fetch(published.location, { method: 'DELETE' }).then(r => { if (!r.ok) throw r.status })").await;
-    person.until("the encoder to be gone", "!document.querySelector('article[data-name=Encoder]')").await;
+    person
+        .until(
+            "the encoder to be gone",
+            "!document.querySelector('article[data-name=Encoder]')",
+        )
+        .await;
     player.eval("fetch(watched.location, { method: 'DELETE' }).then(r => { if (!r.ok) throw r.status })").await;
     person.close().await;
     player.close().await;

@@ -3,6 +3,10 @@
 //! Every wait is a condition with a deadline, evaluated inside the page; nothing here sleeps.
 
 #![allow(dead_code, reason = "each test binary uses a part of the harness")]
+#![allow(
+    unreachable_pub,
+    reason = "a module of each test binary, not a library"
+)]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::io::{BufRead, BufReader};
@@ -41,7 +45,10 @@ impl Server {
         let said = BufReader::new(child.stdout.take().unwrap());
         let mut lines = said.lines();
         let page = format!("http://localhost:{http}/");
-        let up = lines.by_ref().map_while(Result::ok).any(|line| line.contains(&page));
+        let up = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains(&page));
         assert!(up, "the node did not print its page's address {page}");
         // Keep reading, so that the node never blocks on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
@@ -84,11 +91,19 @@ impl Browsers {
             .spawn()
             .expect("chromedriver runs: `scripts/test-deps` installs it (Debian: chromium-driver)");
         let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        let up = lines.by_ref().map_while(Result::ok).any(|line| line.contains("started successfully"));
+        let up = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .any(|line| line.contains("started successfully"));
         assert!(up, "chromedriver did not start");
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        let profiles = std::env::temp_dir().join(format!("millrace-test-{}-{port}", std::process::id()));
-        Browsers { driver, port, profiles }
+        let profiles =
+            std::env::temp_dir().join(format!("millrace-test-{}-{port}", std::process::id()));
+        Browsers {
+            driver,
+            port,
+            profiles,
+        }
     }
 
     /// Opens a browser of its own on `url`.
@@ -152,7 +167,11 @@ impl Page {
              (async () => ({expression}))().then(v => done({{ok: v}}), e => done({{error: String(e)}}));"
         );
         let mut said = self.client.execute_async(&script, vec![]).await.unwrap();
-        assert!(said.get("error").is_none(), "{expression}: {}", said["error"]);
+        assert!(
+            said.get("error").is_none(),
+            "{expression}: {}",
+            said["error"]
+        );
         said["ok"].take()
     }
 
@@ -171,7 +190,9 @@ impl Page {
             ))
             .await;
         if value.is_null() {
-            let state = self.eval("document.body.dataset.state + ': ' + document.body.innerText.slice(0, 600)").await;
+            let state = self
+                .eval("document.body.dataset.state + ': ' + document.body.innerText.slice(0, 600)")
+                .await;
             panic!("waited in vain: {what}\nthe page shows: {state}");
         }
         value
@@ -184,14 +205,18 @@ impl Page {
 
     /// Clicks the element that the CSS selector finds.
     pub async fn click(&self, selector: &str) {
-        self.eval(&format!("document.querySelector({selector:?}).click()")).await;
+        self.eval(&format!("document.querySelector({selector:?}).click()"))
+            .await;
     }
 
     /// Waits until the person's tile shows a moving picture: frames decoded grow and pixels change.
     pub async fn sees(&self, name: &str, source: &str) {
         let tile = format!("article[data-name={name:?}][data-source={source:?}] video");
-        self.until(&format!("a picture of {name}'s {source}"), &format!("document.querySelector({tile:?})?.videoWidth > 0"))
-            .await;
+        self.until(
+            &format!("a picture of {name}'s {source}"),
+            &format!("document.querySelector({tile:?})?.videoWidth > 0"),
+        )
+        .await;
         self.until(
             &format!("a moving picture of {name}'s {source}"),
             &format!(

@@ -1,0 +1,6 @@
+#![no_main]
+//! Any text as a trickle-ICE fragment (RFC 8840).
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    signaling::sdp::fuzz::fragment(text);
+});
