@@ -2,5 +2,5 @@
 //! Any text as a trickle-ICE fragment (RFC 8840).
 
 libfuzzer_sys::fuzz_target!(|text: &str| {
-    signaling::sdp::fuzz::fragment(text);
+    let _reads_as_a_fragment = signaling::sdp::fuzz::fragment(text);
 });
