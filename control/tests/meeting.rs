@@ -29,7 +29,7 @@ async fn meeting_of_three(driver: &str) {
     bob.hears("Ada's sound").await;
     ada.until(
         "a mark that Bob speaks",
-        "document.querySelector('article[data-name=Bob][data-speaking]')",
+        "document.querySelector('article[data-name=Bob][data-speaking=true]')",
     )
     .await;
 
@@ -73,13 +73,13 @@ async fn controls_are_seen_by_others() {
     ada.click("#mute").await;
     bob.until(
         "Ada's muted mark",
-        "document.querySelector('article[data-name=Ada][data-muted]')",
+        "document.querySelector('article[data-name=Ada][data-muted=true]')",
     )
     .await;
     ada.click("#mute").await;
     bob.until(
         "Ada unmuted",
-        "!document.querySelector('article[data-name=Ada][data-muted]')",
+        "!document.querySelector('article[data-name=Ada][data-muted=true]')",
     )
     .await;
 
@@ -161,7 +161,7 @@ const WHIP_AND_WHEP: &str = r"
     pc.addTransceiver('video', { direction: 'recvonly' });
     pc.addTransceiver('audio', { direction: 'recvonly' });
     const video = document.createElement('video');
-    video.autoplay = video.muted = true;
+    video.autoplay = true;
     const tile = document.createElement('article');
     Object.assign(tile.dataset, { name: 'Encoder', source: 'camera' });
     tile.append(video);

@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::process::{Child, Command, Stdio};
 
-use fantoccini::wd::Capabilities;
+use fantoccini::wd::{Capabilities, TimeoutConfiguration};
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
@@ -141,6 +141,11 @@ impl Browsers {
             .connect(&format!("http://127.0.0.1:{}", self.port))
             .await
             .expect("chromedriver opens Chromium");
+        let script_ms = Some(std::time::Duration::from_millis(3 * PATIENCE_MS));
+        client
+            .update_timeouts(TimeoutConfiguration::new(script_ms, None, None))
+            .await
+            .unwrap();
         client.goto(url).await.unwrap();
         Page { client }
     }
@@ -150,6 +155,27 @@ impl Drop for Browsers {
     fn drop(&mut self) {
         self.driver.kill().ok();
         self.driver.wait().ok();
+        // A browser outlives its driver; a failed test leaves them open. Theirs are ours to end.
+        let profile = format!("--user-data-dir={}", self.profiles.display());
+        for process in std::fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+        {
+            let Some(id) = process
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            if String::from_utf8_lossy(&command).contains(&profile) {
+                rustix::process::Pid::from_raw(id).map(|process| {
+                    rustix::process::kill_process(process, rustix::process::Signal::KILL)
+                });
+            }
+        }
         std::fs::remove_dir_all(&self.profiles).ok();
     }
 }
