@@ -44,6 +44,8 @@ counters! {
     nacks_sent,
     /// NACKed packet numbers received from subscribers.
     nacks_received,
+    /// Dropped: larger than any datagram that a network path carries whole.
+    drop_too_large,
     /// Dropped: the first byte names no protocol of RFC 7983.
     drop_unknown_protocol,
     /// Dropped: came from an address that no session validated.

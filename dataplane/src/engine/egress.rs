@@ -24,6 +24,11 @@ const HEADER_LEN: usize = 12;
 /// Bytes of the original sequence number in a retransmission (RFC 4588 section 4).
 const OSN_LEN: usize = 2;
 
+/// A subscriber that missed more packets than this goes on as if there had been none: a jump of
+/// half the number space would make it guess a wrong rollover counter and decrypt nothing ever
+/// after (RFC 3711 section 3.3.1), and a smaller one only makes it ask for what is gone.
+const NUMBERS_SKIPPED_MAX: u64 = 4_096;
+
 /// The burst in the making. Its memory is used again for each.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -316,8 +321,12 @@ impl Planner<'_> {
             return true;
         };
         if source.cursor < track.log.tail() {
-            self.counters.drop_subscriber_behind += track.log.tail() - source.cursor;
+            let lost = track.log.tail() - source.cursor;
+            self.counters.drop_subscriber_behind += lost;
             source.cursor = track.log.tail();
+            if lost > NUMBERS_SKIPPED_MAX {
+                sender.numbering.detach();
+            }
         }
         loop {
             let Some(source) = sender.source.as_ref() else {

@@ -153,6 +153,10 @@ impl Engine {
         let mut session = self.paths.get(&path).copied();
         for datagram in bytes.chunks(segment.max(1)) {
             self.counters.datagrams_received += 1;
+            if datagram.len() > DATAGRAM_BYTES_MAX {
+                self.counters.drop_too_large += 1;
+                continue;
+            }
             let Some(protocol) = classify(datagram) else {
                 self.counters.drop_unknown_protocol += 1;
                 continue;

@@ -113,6 +113,30 @@ fn who_falls_behind_the_log_loses_what_is_gone_and_nothing_else() {
 }
 
 #[test]
+fn who_was_away_for_a_whole_number_space_still_decrypts_what_comes_then() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    publisher.send(&mut world, &video(7, 0, b"x").packet());
+    let before = subscriber.media(&mut world)[0].header.sequence_number;
+    for sequence in 1..40_000 {
+        publisher.send(&mut world, &video(7, sequence, b"x").packet());
+    }
+    let after = subscriber.media(&mut world);
+    assert_eq!(after.len(), 512);
+    assert_eq!(after[0].header.sequence_number, before.wrapping_add(1));
+}
+
+#[test]
+fn a_packet_that_no_burst_could_hold_is_not_taken() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    publisher.send(&mut world, &video(7, 0, &vec![1; 65_000]).packet());
+    publisher.send(&mut world, &video(7, 1, &[1; 1_200]).packet());
+    assert_eq!(subscriber.media(&mut world).len(), 1);
+    assert_eq!(world.counters().drop_too_large, 1);
+}
+
+#[test]
 fn a_flood_of_nacks_costs_no_more_than_the_budget() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
