@@ -21,6 +21,14 @@ pub const SSRCS_PER_TRACK_MAX: usize = 8;
 pub const RTCP_SOURCES_MAX: usize =
     SENDERS_PER_SESSION_MAX + TRACKS_PER_SESSION_MAX * SSRCS_PER_TRACK_MAX;
 
+/// Sources of one session's removed tracks whose packet index is remembered: a client that takes up
+/// a section again goes on with the same SSRC under the same key.
+pub const SOURCES_RETIRED_MAX: usize = 32;
+
+/// SSRCs of one session's removed senders whose packet index is remembered, because no index may be
+/// used twice under one key (RFC 3711 section 9.1). Past it, a session gets no further senders.
+pub const SENDERS_RETIRED_MAX: usize = 4_096;
+
 /// Paths of one session that answered checks may come from: interfaces of a laptop, IPv4 and IPv6, TCP.
 pub const PATHS_PER_SESSION_MAX: usize = 16;
 

@@ -185,48 +185,66 @@ impl Engine {
         }
         if let Some(session) = self.sessions.get_mut(track.session) {
             session.tracks.retain(|its| *its != key);
-            session.sources.retain(|source| source.track != key);
+            session.retire_sources(key);
         }
     }
 
     fn add_sender(&mut self, key: SessionKey, spec: SenderSpec) {
+        let known = self.names.senders.get(&spec.sender).copied();
+        if spec.cname.len() > CNAME_BYTES_MAX || !self.has_free_ssrcs(key, known, &spec) {
+            self.counters.command_refused += 1;
+            return;
+        }
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if let Some(&sender_key) = self.names.senders.get(&spec.sender) {
-            let Some(sender) = self.senders.get_mut(sender_key) else {
-                return;
-            };
-            // Another SSRC would be another stream, and its numbers are another's.
-            if sender.session == key && sender.spec.ssrc == spec.ssrc {
-                sender.replace_spec(spec);
-            } else {
+        let Some(sender_key) = known else {
+            if !session.has_sender_room() {
                 self.counters.command_refused += 1;
+                return;
             }
+            let (id, ssrc) = (spec.sender, spec.ssrc);
+            let random = [self.random.next(), self.random.next()];
+            let used = [Some(ssrc), spec.rtx].map(|ssrc| session.revive_ssrc(ssrc?));
+            let sender_key = self.senders.insert(Sender::new(key, spec, random, used));
+            session.senders.push((sender_key, ssrc));
+            session.pending.reserve(session.senders.len());
+            self.names.senders.insert(id, sender_key);
             return;
-        }
-        let ssrcs = [Some(spec.ssrc), spec.rtx];
-        let is_taken = session.senders.iter().any(|(other, _)| {
-            self.senders.get(*other).is_some_and(|other| {
-                ssrcs.contains(&Some(other.spec.ssrc))
-                    || (other.spec.rtx.is_some() && ssrcs.contains(&other.spec.rtx))
-            })
-        });
-        // A shared SSRC would share packet indices under one key, which gives the key away.
-        if is_taken || spec.rtx == Some(spec.ssrc) || !session.has_sender_room() {
+        };
+        let Some(sender) = self.senders.get_mut(sender_key) else {
+            return;
+        };
+        // Another SSRC would be another stream, and its numbers are another's.
+        if sender.session != key || sender.spec.ssrc != spec.ssrc {
             self.counters.command_refused += 1;
             return;
         }
-        if spec.cname.len() > CNAME_BYTES_MAX {
-            self.counters.command_refused += 1;
-            return;
+        if sender.spec.rtx != spec.rtx {
+            if let Some(before) = sender.spec.rtx {
+                session.retire_ssrc(before, sender.rtx_next);
+            }
+            let used = spec.rtx.and_then(|rtx| session.revive_ssrc(rtx));
+            sender.rtx_next = used.unwrap_or(sender.rtx_next);
         }
-        let (id, ssrc) = (spec.sender, spec.ssrc);
-        let random = [self.random.next(), self.random.next()];
-        let sender_key = self.senders.insert(Sender::new(key, spec, random));
-        session.senders.push((sender_key, ssrc));
-        session.pending.reserve(session.senders.len());
-        self.names.senders.insert(id, sender_key);
+        sender.replace_spec(spec);
+    }
+
+    /// Whether no other sender of the session has the SSRCs: a shared one would share packet
+    /// indices under one key, which gives the key away (RFC 3711 section 9.1).
+    fn has_free_ssrcs(&self, key: SessionKey, known: Option<SenderKey>, spec: &SenderSpec) -> bool {
+        let Some(session) = self.sessions.get(key) else {
+            return false;
+        };
+        let wanted = [Some(spec.ssrc), spec.rtx];
+        let mut others = session
+            .senders
+            .iter()
+            .filter(|(other, _)| Some(*other) != known)
+            .filter_map(|(other, _)| self.senders.get(*other))
+            .flat_map(|other| [Some(other.spec.ssrc), other.spec.rtx])
+            .flatten();
+        spec.rtx != Some(spec.ssrc) && !others.any(|taken| wanted.contains(&Some(taken)))
     }
 
     fn remove_sender(&mut self, key: SenderKey) {
@@ -242,6 +260,10 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(sender.session) {
             session.senders.retain(|(its, _)| *its != key);
             session.pending.retain(|its| *its != key);
+            session.retire_ssrc(sender.spec.ssrc, sender.numbering.next());
+            if let Some(rtx) = sender.spec.rtx {
+                session.retire_ssrc(rtx, sender.rtx_next);
+            }
         }
     }
 

@@ -142,7 +142,12 @@ impl Engine {
             // Nothing is remembered of a source before a packet of it was authentic.
             let nack = ingest.track.spec.nack;
             let mut source = Source::new(view.ssrc(), track_key, is_repair, nack);
+            // A section that is taken up again may go on with the SSRC, and the rollovers, of before.
+            if let Some(window) = session.retired_window(view.ssrc()) {
+                source.window = window;
+            }
             let logged = ingest.log(session, &mut source, usage, false)?;
+            session.revive_source(view.ssrc());
             session.sources.push(source);
             return Ok(logged);
         };

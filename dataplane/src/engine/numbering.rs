@@ -54,12 +54,12 @@ pub(super) struct Numbers {
 impl Numbering {
     /// Numbers that begin somewhere random. The first number stays below 2^15, so that a packet
     /// from shortly before it cannot make a receiver guess a wrong rollover counter
-    /// (RFC 3711 section 3.3.1).
-    pub(super) fn new(random: u64) -> Numbering {
+    /// (RFC 3711 section 3.3.1). An SSRC that was used before goes on from `used`.
+    pub(super) fn new(random: u64, used: Option<u64>) -> Numbering {
         Numbering {
             anchors: [Anchor::default(); ANCHORS],
             anchors_len: 0,
-            start: (random >> 49, random as u32),
+            start: (used.unwrap_or(random >> 49), random as u32),
             highest: None,
         }
     }
@@ -200,6 +200,11 @@ impl Numbering {
         Some(self.highest?.sequence)
     }
 
+    /// The first number that is free, whatever comes.
+    pub(super) fn next(&self) -> u64 {
+        self.highest().map_or(self.start.0, |highest| highest + 1)
+    }
+
     fn anchors(&self) -> impl Iterator<Item = &Anchor> {
         self.anchors.iter().take(self.anchors_len)
     }
@@ -241,7 +246,7 @@ mod tests {
     }
 
     fn numbering() -> Numbering {
-        Numbering::new(0xffff_ffff_ffff_ffff)
+        Numbering::new(0xffff_ffff_ffff_ffff, None)
     }
 
     fn forward(numbering: &mut Numbering, stamp: &Stamp) -> Option<Numbers> {

@@ -67,16 +67,23 @@ pub(super) enum Treatment {
 }
 
 impl Sender {
-    /// A silent sender; `random` starts its numbers.
-    pub(super) fn new(session: SessionKey, spec: SenderSpec, random: [u64; 2]) -> Sender {
+    /// A silent sender. `random` starts its numbers and those of its retransmissions, unless its
+    /// SSRCs were used before: then they go on from `used`.
+    pub(super) fn new(
+        session: SessionKey,
+        spec: SenderSpec,
+        random: [u64; 2],
+        used: [Option<u64>; 2],
+    ) -> Sender {
         let [media, rtx] = random;
+        let [media_used, rtx_used] = used;
         Sender {
             session,
             ids: ForwardedIds::new(&spec.extensions),
             spec,
             source: None,
-            numbering: Numbering::new(media),
-            rtx_next: rtx >> 49,
+            numbering: Numbering::new(media, media_used),
+            rtx_next: rtx_used.unwrap_or(rtx >> 49),
             resend_from: 0,
             is_pending: false,
             packets: 0,

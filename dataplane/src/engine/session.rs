@@ -1,5 +1,6 @@
 //! One client: its connectivity, its keys, what it publishes and what it is sent.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::clock::RemoteClock;
@@ -11,8 +12,11 @@ use super::source::Source;
 use super::track::TrackKey;
 use crate::command::{DtlsSpec, SessionSpec, SrtpKeys};
 use crate::id::{SessionId, Ssrc};
-use crate::limits::{CONNECT_TIMEOUT, CONSENT_TIMEOUT, SENDERS_PER_SESSION_MAX};
-use crate::srtp::{KeyError, OpenKey, RtcpKeys, SealKey};
+use crate::limits::{
+    CONNECT_TIMEOUT, CONSENT_TIMEOUT, SENDERS_PER_SESSION_MAX, SENDERS_RETIRED_MAX,
+    SOURCES_RETIRED_MAX,
+};
+use crate::srtp::{KeyError, OpenKey, RtcpKeys, SealKey, SequenceWindow};
 
 /// Names a session within the engine.
 pub(super) type SessionKey = Key<Session>;
@@ -35,7 +39,11 @@ pub(super) struct Session {
     pub(super) rtcp_ssrc: Ssrc,
     pub(super) tracks: Vec<TrackKey>,
     pub(super) sources: Vec<Source>,
+    /// Windows of sources whose track was removed.
+    retired_sources: VecDeque<(Ssrc, SequenceWindow)>,
     pub(super) senders: Vec<(SenderKey, Ssrc)>,
+    /// SSRCs of removed senders, each with the first packet index that is free.
+    retired_senders: Vec<(Ssrc, u64)>,
     /// Senders with packets to send, video first: an audio packet rides at the end of a burst.
     pub(super) pending: Vec<SenderKey>,
     pub(super) resends: ResendQueue,
@@ -81,7 +89,9 @@ impl Session {
             rtcp_ssrc,
             tracks: Vec::new(),
             sources: Vec::new(),
+            retired_sources: VecDeque::new(),
             senders: Vec::new(),
+            retired_senders: Vec::new(),
             pending: Vec::new(),
             resends: ResendQueue::new(now),
             is_ready: false,
@@ -115,5 +125,46 @@ impl Session {
     /// Whether one more sender is within the limit.
     pub(super) fn has_sender_room(&self) -> bool {
         self.senders.len() < SENDERS_PER_SESSION_MAX
+            && self.retired_senders.len() + 2 <= SENDERS_RETIRED_MAX
+    }
+
+    /// Forgets a track's sources but for their packet indices.
+    pub(super) fn retire_sources(&mut self, track: TrackKey) {
+        let (gone, kept) = std::mem::take(&mut self.sources)
+            .into_iter()
+            .partition(|source| source.track == track);
+        self.sources = kept;
+        let gone: Vec<Source> = gone;
+        for source in gone {
+            if self.retired_sources.len() >= SOURCES_RETIRED_MAX {
+                self.retired_sources.pop_front();
+            }
+            self.retired_sources.push_back((source.ssrc, source.window));
+        }
+    }
+
+    /// The window of a source that was heard before under another track.
+    pub(super) fn retired_window(&self, ssrc: Ssrc) -> Option<SequenceWindow> {
+        let known = self.retired_sources.iter().find(|(its, _)| *its == ssrc);
+        known.map(|(_, window)| window.clone())
+    }
+
+    /// A source is heard, under whatever track.
+    pub(super) fn revive_source(&mut self, ssrc: Ssrc) {
+        self.retired_sources.retain(|(its, _)| *its != ssrc);
+    }
+
+    /// Forgets a sender's SSRC but for the first packet index of it that is free.
+    pub(super) fn retire_ssrc(&mut self, ssrc: Ssrc, next: u64) {
+        self.retired_senders.push((ssrc, next));
+    }
+
+    /// The first free packet index of an SSRC that had a sender before.
+    pub(super) fn revive_ssrc(&mut self, ssrc: Ssrc) -> Option<u64> {
+        let index = self
+            .retired_senders
+            .iter()
+            .position(|(its, _)| *its == ssrc)?;
+        Some(self.retired_senders.swap_remove(index).1)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dataplane::command::{Command, Feed, SenderFormat};
+use dataplane::command::{Command, Feed, MediaKind, SenderFormat};
 use dataplane::id::{PayloadType, SenderId, TrackId};
 use rtcp::transport_feedbacks::transport_layer_nack::{
     NackPair, TransportLayerNack, nack_pairs_from_sequence_numbers,
@@ -124,6 +124,40 @@ fn who_was_away_for_a_whole_number_space_still_decrypts_what_comes_then() {
     let after = subscriber.media(&mut world);
     assert_eq!(after.len(), 512);
     assert_eq!(after[0].header.sequence_number, before.wrapping_add(1));
+}
+
+#[test]
+fn a_track_and_a_sender_that_come_back_go_on_with_their_packet_indices() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    for sequence in 65_000..66_000u32 {
+        publisher.send(&mut world, &video(7, sequence as u16, b"x").packet());
+    }
+    let last = subscriber
+        .media(&mut world)
+        .last()
+        .unwrap()
+        .header
+        .sequence_number;
+    let track = TrackId(1);
+    world.command(Command::Unpublish { track });
+    world.command(Command::RemoveSender {
+        sender: SenderId(1),
+    });
+    let (session, track) = (publisher.session, Box::new(video_track(1)));
+    world.command(Command::Publish { session, track });
+    let (session, spec) = (subscriber.session, sender(1, MediaKind::Video, true));
+    let sender = Box::new(spec);
+    world.command(Command::AddSender { session, sender });
+    let source = Some(video_feed(1));
+    world.command(Command::Feed {
+        sender: SenderId(1),
+        source,
+    });
+    publisher.send(&mut world, &video(7, 464, b"back").packet());
+    let back = subscriber.media(&mut world);
+    assert_eq!(back.len(), 1);
+    assert_eq!(back[0].header.sequence_number, last.wrapping_add(1));
 }
 
 #[test]
