@@ -179,3 +179,83 @@ impl std::fmt::Debug for Associations {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
+mod tests {
+    use super::*;
+    use crate::command::DtlsRole;
+    use crate::limits::HANDSHAKE_TIMEOUT;
+
+    fn open(session: u64) -> DtlsInput {
+        let spec = DtlsSpec {
+            role: DtlsRole::Server,
+            fingerprints: Vec::new(),
+        };
+        DtlsInput::Open {
+            session: SessionId(session),
+            spec,
+        }
+    }
+
+    fn closed(associations: &mut Associations) -> Vec<(u64, CloseReason)> {
+        let commands = std::iter::from_fn(|| associations.poll_command());
+        let closed = commands.filter_map(|command| match command {
+            Command::DtlsClosed { session, reason } => Some((session.0, reason)),
+            _ => None,
+        });
+        closed.collect()
+    }
+
+    #[test]
+    fn one_too_many_is_refused_with_a_reason() {
+        let now = Instant::now();
+        let mut associations = Associations::new(Certificate::generate().unwrap(), 3);
+        for session in 0..5 {
+            associations.handle_input(now, open(session));
+            associations.handle_input(now, open(session));
+        }
+        assert_eq!(associations.len(), 3);
+        let refused = closed(&mut associations);
+        assert_eq!(refused.len(), 4);
+        assert!(
+            refused
+                .iter()
+                .all(|(session, why)| *session >= 3 && *why == CloseReason::AtLimit)
+        );
+    }
+
+    #[test]
+    fn who_says_nothing_is_given_up_and_leaves_no_timer() {
+        let now = Instant::now();
+        let mut associations = Associations::new(Certificate::generate().unwrap(), 100);
+        for session in 0..50 {
+            associations.handle_input(now, open(session));
+        }
+        for session in 0..10 {
+            associations.handle_input(
+                now,
+                DtlsInput::Close {
+                    session: SessionId(session),
+                },
+            );
+        }
+        let bytes = Box::from(&[22_u8, 0xfe, 0xfd][..]);
+        let late = DtlsInput::Datagram {
+            session: SessionId(3),
+            bytes,
+        };
+        associations.handle_input(now, late);
+        assert_eq!(associations.len(), 40);
+        assert_eq!(associations.poll_timeout(), Some(now + HANDSHAKE_TIMEOUT));
+        associations.handle_timeout(now + HANDSHAKE_TIMEOUT);
+        let given_up = closed(&mut associations);
+        assert_eq!(given_up.len(), 40);
+        assert!(
+            given_up
+                .iter()
+                .all(|(_, why)| *why == CloseReason::HandshakeFailed)
+        );
+        assert_eq!((associations.len(), associations.poll_timeout()), (0, None));
+    }
+}

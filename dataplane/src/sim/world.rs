@@ -87,6 +87,8 @@ pub struct World {
     pub(super) feeds: BTreeMap<SenderId, (SeatId, TrackId)>,
     pub(super) events: Vec<Event>,
     pub(super) counters: Counters,
+    /// Datagrams that the engine sent to where nobody is.
+    pub(super) strays: HashMap<SocketAddr, u64>,
     pub(super) numbers: u64,
     pub(super) slot: Box<[u8]>,
 }
@@ -123,6 +125,7 @@ impl World {
             feeds: BTreeMap::new(),
             events: Vec::new(),
             counters: Counters::default(),
+            strays: HashMap::new(),
             numbers: 0,
             slot: vec![0; BURST_BYTES_MAX].into_boxed_slice(),
             config,
@@ -162,6 +165,31 @@ impl World {
     #[must_use]
     pub fn engine_timeout(&self) -> Option<Instant> {
         self.engine.poll_timeout()
+    }
+
+    /// Somebody sends the engine a datagram, from any address that they like to forge.
+    pub fn inject(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let mut bytes = datagram.to_vec();
+        let len = bytes.len();
+        self.engine
+            .handle_datagrams(self.now, Path::udp(from), &mut bytes, len);
+        self.drive_engine();
+    }
+
+    /// Datagrams that the engine sent to an address where nobody is.
+    #[must_use]
+    pub fn strays(&self, to: SocketAddr) -> u64 {
+        self.strays.get(&to).copied().unwrap_or(0)
+    }
+
+    /// Where a client is.
+    ///
+    /// # Panics
+    ///
+    /// When it left.
+    #[must_use]
+    pub fn address(&self, seat: SeatId) -> SocketAddr {
+        self.seat(seat).address
     }
 
     /// The client.
@@ -395,7 +423,11 @@ impl World {
                     .slot
                     .get(..transmit.len)
                     .expect("a burst fits its slot");
-                if let Some(seat) = seat.filter(|seat| !seat.vanished) {
+                let Some(seat) = seat else {
+                    *self.strays.entry(to).or_default() += transmit.segments() as u64;
+                    continue;
+                };
+                if !seat.vanished {
                     for datagram in bytes.chunks(transmit.segment.max(1)) {
                         seat.down
                             .handle_datagram(now, datagram.len(), (to, datagram.to_vec()));
