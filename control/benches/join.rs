@@ -39,21 +39,7 @@ async fn measure() {
     for n in 0..JOINS {
         guest.goto(&server.url("/?room=mill&name=Guest")).await;
         guest.until("the lobby", "document.body.dataset.state === 'lobby' && !document.querySelector('#join').disabled").await;
-        let time_ms = guest
-            .eval(
-                "new Promise(done => {
-                   const start = performance.now();
-                   const watch = video => video.requestVideoFrameCallback(now => done(now - start));
-                   new MutationObserver((_, observer) => {
-                     const video = document.querySelector('article[data-name=Host] video');
-                     if (video) { observer.disconnect(); watch(video); }
-                   }).observe(document.body, { childList: true, subtree: true });
-                   document.querySelector('#join').click();
-                 })",
-            )
-            .await
-            .as_f64()
-            .unwrap();
+        let time_ms = guest.first_frame_ms("Host").await;
         println!("join {:2}: {time_ms:5.0} ms", n + 1);
         times_ms.push(time_ms);
         guest.click("#leave").await;

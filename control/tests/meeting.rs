@@ -33,7 +33,8 @@ async fn meeting_of_three(driver: &str) {
     )
     .await;
 
-    let late = join(&browsers, &server, "mill", "Late").await;
+    let late = browsers.open(&server.url("/?room=mill&name=Late")).await;
+    late_joiner_sees_a_picture_within_a_second(&late, &ada).await;
     late.sees("Ada", "camera").await;
     late.sees("Bob", "camera").await;
     ada.sees("Late", "camera").await;
@@ -50,6 +51,60 @@ async fn meeting_of_three(driver: &str) {
     ada.sees("Bob", "camera").await;
     ada.close().await;
     bob.close().await;
+}
+
+/// The best of three joins: a busy machine may spoil one, a missing key frame spoils them all.
+async fn late_joiner_sees_a_picture_within_a_second(late: &Page, host: &Page) {
+    let mut best_ms = f64::INFINITY;
+    for _ in 0..3 {
+        late.until(
+            "the lobby",
+            "document.querySelector('#join')?.disabled === false",
+        )
+        .await;
+        best_ms = best_ms.min(late.first_frame_ms("Ada").await);
+        if best_ms <= 1000.0 {
+            return;
+        }
+        late.click("#leave").await;
+        host.until(
+            "Late to be gone",
+            "!document.querySelector('article[data-name=Late]')",
+        )
+        .await;
+        late.click("#rejoin").await;
+    }
+    panic!("a late joiner saw nobody for {best_ms:.0} ms");
+}
+
+#[tokio::test]
+async fn a_browser_without_udp_meets_over_tcp() {
+    let server = Server::start(&[]);
+    let browsers = Browsers::start();
+    let ada = join(&browsers, &server, "mill", "Ada").await;
+    let tess = browsers.open(&server.url("/?room=mill&name=Tess")).await;
+    // The page itself runs unchanged: the answer loses its UDP candidates on the way in.
+    tess.eval(
+        "(() => {
+           const set = RTCPeerConnection.prototype.setRemoteDescription;
+           RTCPeerConnection.prototype.setRemoteDescription = function ({ type, sdp }) {
+             return set.call(this, { type, sdp: sdp.replace(/a=candidate:\\S+ \\d+ udp .*\\r\\n/gi, '') });
+           };
+         })()",
+    )
+    .await;
+    tess.until(
+        "the lobby",
+        "document.querySelector('#join')?.disabled === false",
+    )
+    .await;
+    tess.click("#join").await;
+    tess.sees("Ada", "camera").await;
+    ada.sees("Tess", "camera").await;
+    let transport = tess.eval("(await window.millrace.stats()).transport").await;
+    assert_eq!(transport, "tcp");
+    tess.close().await;
+    ada.close().await;
 }
 
 #[tokio::test]

@@ -108,11 +108,6 @@ impl Browsers {
 
     /// Opens a browser of its own on `url`.
     pub async fn open(&self, url: &str) -> Page {
-        self.open_with(url, &[]).await
-    }
-
-    /// Opens a browser with these command line flags besides.
-    pub async fn open_with(&self, url: &str, flags: &[&str]) -> Page {
         let profile = self.profiles.join(free_port().to_string());
         let mut args: Vec<String> = [
             "--headless=new",
@@ -133,7 +128,6 @@ impl Browsers {
         .map(str::to_owned)
         .into();
         args.push(format!("--user-data-dir={}", profile.display()));
-        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut capabilities = Capabilities::new();
         capabilities.insert("goog:chromeOptions".into(), json!({ "args": args }));
         let client = ClientBuilder::new(HttpConnector::new())
@@ -222,6 +216,25 @@ impl Page {
             panic!("waited in vain: {what}\nthe page shows: {state}");
         }
         value
+    }
+
+    /// Presses Join and gives the milliseconds until the first frame of this person's camera is shown,
+    /// by the page's own clock.
+    pub async fn first_frame_ms(&self, name: &str) -> f64 {
+        let tile = format!("article[data-name={name:?}][data-source=camera] video");
+        let script = format!(
+            "new Promise(done => {{
+               const start = performance.now();
+               new MutationObserver((_, observer) => {{
+                 const video = document.querySelector({tile:?});
+                 if (!video) return;
+                 observer.disconnect();
+                 video.requestVideoFrameCallback(now => done(now - start));
+               }}).observe(document.body, {{ childList: true, subtree: true }});
+               document.querySelector('#join').click();
+             }})"
+        );
+        self.eval(&script).await.as_f64().unwrap()
     }
 
     /// Goes to another address.
