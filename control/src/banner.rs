@@ -94,17 +94,16 @@ impl Banner<'_> {
         format!("{} receive, {} send", size(receive), size(send))
     }
 
-    /// The kernel reports double what it grants, for its own accounting (socket(7)).
     fn smallest_buffers(&self) -> (usize, usize) {
         let receive = self
             .workers
             .iter()
-            .map(|worker| worker.receive_buffer_bytes / 2)
+            .map(|worker| worker.receive_buffer_bytes)
             .min();
         let send = self
             .workers
             .iter()
-            .map(|worker| worker.send_buffer_bytes / 2)
+            .map(|worker| worker.send_buffer_bytes)
             .min();
         (receive.unwrap_or(0), send.unwrap_or(0))
     }
@@ -152,7 +151,8 @@ impl Banner<'_> {
     }
 }
 
-fn size(bytes: usize) -> String {
+/// A buffer's size as people say it.
+pub(crate) fn size(bytes: usize) -> String {
     if bytes >= 1 << 20 {
         format!("{} MiB", bytes >> 20)
     } else {
@@ -172,8 +172,8 @@ mod tests {
             port: 3478 + index as u16,
             driver: DriverKind::Uring,
             why_not_uring: None,
-            receive_buffer_bytes: 16 << 20,
-            send_buffer_bytes: 16 << 20,
+            receive_buffer_bytes: 8 << 20,
+            send_buffer_bytes: 8 << 20,
             core: Some(index),
             gso: true,
             gro: true,
@@ -215,7 +215,7 @@ mod tests {
         let poor = WorkerInfo {
             driver: DriverKind::Msg,
             why_not_uring: Some("not permitted".to_owned()),
-            receive_buffer_bytes: 425_984,
+            receive_buffer_bytes: 212_992,
             ..worker(0)
         };
         let text = render("0.0.0.0:8080", &[poor]);

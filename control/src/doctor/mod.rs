@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use dataplane::driver::DriverKind;
 
+use crate::banner::size;
 use crate::config::Config;
 
 pub use facts::{Facts, Offload};
@@ -245,10 +246,8 @@ fn buffer(name: &'static str, sysctl: &str, granted: Option<usize>) -> Check {
     let Some(granted) = granted else {
         return Check::new(name, Verdict::Unknown, "not tried: no worker started");
     };
-    // The kernel doubles what is asked for, for its own accounting, and reports the double (socket(7)).
-    let asked = granted / 2;
-    let found = mebibytes(asked);
-    if asked >= BUFFER_BYTES {
+    let found = size(granted);
+    if granted >= BUFFER_BYTES {
         return Check::new(name, Verdict::Good, found);
     }
     Check::new(
@@ -323,12 +322,12 @@ fn locked_memory(facts: &Facts) -> Check {
     match facts.locked_memory_bytes {
         None => Check::new(NAME, Verdict::Good, "no limit"),
         Some(limit) if limit >= LOCKED_BYTES_WANTED => {
-            Check::new(NAME, Verdict::Good, mebibytes(limit as usize))
+            Check::new(NAME, Verdict::Good, size(limit as usize))
         }
         Some(limit) => {
             let found = format!(
                 "{}: rings of many workers may not fit",
-                mebibytes(limit as usize)
+                size(limit as usize)
             );
             Check::new(NAME, Verdict::Improvable, found).fix(format!(
                 "ulimit -l {}    # in a systemd unit: LimitMEMLOCK=256M",
@@ -375,14 +374,6 @@ fn clock(facts: &Facts) -> Check {
     }
 }
 
-fn mebibytes(bytes: usize) -> String {
-    if bytes >= 1 << 20 {
-        format!("{} MiB", bytes >> 20)
-    } else {
-        format!("{} KiB", bytes >> 10)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -397,8 +388,8 @@ mod tests {
             kernel: "6.12.1-generic".to_owned(),
             worker: Ok((DriverKind::Uring, None)),
             io_uring_disabled: Some(0),
-            receive_buffer_bytes: Some(16 << 20),
-            send_buffer_bytes: Some(16 << 20),
+            receive_buffer_bytes: Some(8 << 20),
+            send_buffer_bytes: Some(8 << 20),
             gso: Offload::Works,
             gro: Offload::Works,
             device: Some("eth0".to_owned()),
@@ -427,7 +418,7 @@ mod tests {
         let facts = Facts {
             worker: Ok((DriverKind::Msg, Some("EPERM".to_owned()))),
             io_uring_disabled: Some(2),
-            receive_buffer_bytes: Some(425_984),
+            receive_buffer_bytes: Some(212_992),
             ..good()
         };
         let expected = [

@@ -80,7 +80,7 @@ pub struct WorkerInfo {
     pub driver: DriverKind,
     /// Why `auto` did not take io_uring.
     pub why_not_uring: Option<String>,
-    /// Receive buffer that the kernel granted, in bytes of its accounting.
+    /// Receive buffer that was granted, in bytes as asked for: the kernel reports the double (socket(7)).
     pub receive_buffer_bytes: usize,
     /// Send buffer that the kernel granted, in bytes of its accounting.
     pub send_buffer_bytes: usize,
