@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web lint bench fuzz fuzz-deps deny
+.PHONY: help run doctor test test-deps test-web lint bench first-frame fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ lint: ## rustfmt, clippy and the dependency policy
 
 bench: ## Figures: engine, wire, floor
 	$(CARGO) bench -p benches
+
+first-frame: test-deps ## Milliseconds from Join to the first decoded frame: the median of ten
+	$(CARGO) bench -p control --bench join
 
 fuzz: ## Run each fuzz target for SECONDS (default 10)
 	scripts/fuzz $(or $(SECONDS_EACH),10)
