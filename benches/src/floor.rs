@@ -1,106 +1,187 @@
 //! The floor: the least that forwarding can cost on this machine with the same seals and sends.
 //!
-//! One thread receives a run of datagrams, opens each once, seals it for each subscriber into one
-//! slot, and sends a burst to each. No RTCP, no statistics, no retransmission, no sessions.
+//! It opens each packet once, seals it for each subscriber into one slot, and sends a burst to each.
+//! No RTCP, no statistics, no retransmission, no sessions, no choice of what to send.
 
+use std::collections::BTreeSet;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use dataplane::id::Ssrc;
+use dataplane::limits::BURST_BYTES_MAX;
 use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
-use dataplane::wire::rtp::RtpView;
+use dataplane::wire::{ExtensionBlock, RtpHeader, RtpView};
 
+use crate::call::{Load, PROFILE, master_key};
 use crate::cpu;
-use crate::rig::{PROFILE, RTP_HEADER_BYTES, Socket, master_key, write_header};
+use crate::socket::Socket;
 
-/// A floor program that runs until dropped, in a thread named `floor`.
+/// The name of the floor program's thread.
+const NAME: &str = "floor";
+
+/// How often the floor program looks whether it should end.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// The forwarding loop without its sockets.
+#[derive(Debug)]
+pub struct Forwarder {
+    open: OpenKey,
+    seals: Vec<SealKey>,
+    window: SequenceWindow,
+    extensions: ExtensionBlock,
+    plain: Vec<u8>,
+    opened: Vec<(RtpHeader, usize, u64)>,
+    slot: Vec<u8>,
+}
+
+impl Forwarder {
+    /// For the call of [`crate::call`], with the same keys.
+    ///
+    /// # Panics
+    /// Never: the keys have the profile's length.
+    #[must_use]
+    pub fn new(load: &Load) -> Forwarder {
+        let seal = |client| SealKey::new(PROFILE, &master_key(client));
+        Forwarder {
+            open: OpenKey::new(PROFILE, &master_key(0)).expect("a key of the profile's length"),
+            seals: (1..=load.subscribers)
+                .map(|client| seal(client).expect("a key of the profile's length"))
+                .collect(),
+            window: SequenceWindow::new(),
+            extensions: load.extensions(),
+            plain: vec![0; BURST_BYTES_MAX],
+            opened: Vec::with_capacity(64),
+            slot: vec![0; BURST_BYTES_MAX],
+        }
+    }
+
+    /// Takes a run of packets, and gives each subscriber's burst to `send` with the subscriber's
+    /// number, from 0, and the size of its packets.
+    pub fn forward(
+        &mut self,
+        run: &[u8],
+        segment: usize,
+        mut send: impl FnMut(usize, &[u8], usize),
+    ) {
+        self.opened.clear();
+        for (packet, out) in run.chunks(segment).zip(self.plain.chunks_mut(segment)) {
+            let Ok(view) = RtpView::parse(packet) else {
+                continue;
+            };
+            let index = self.window.estimate(view.sequence());
+            let opened = self.open.open_rtp(packet, view.header_len(), index, out);
+            if let Ok(len) = opened
+                && self.window.is_fresh(index)
+            {
+                self.window.accept(index);
+                let header = RtpHeader {
+                    marker: view.marker(),
+                    payload_type: view.payload_type(),
+                    sequence: view.sequence(),
+                    timestamp: view.timestamp(),
+                    ssrc: view.ssrc(),
+                    padding: false,
+                };
+                self.opened.push((header, len, index));
+            }
+        }
+        for (number, seal) in self.seals.iter().enumerate() {
+            let mut written = 0;
+            for ((header, len, index), plain) in self.opened.iter().zip(self.plain.chunks(segment))
+            {
+                let header = RtpHeader {
+                    ssrc: Ssrc(number as u32 + 1),
+                    ..*header
+                };
+                let packet = &mut self.slot[written..];
+                let sealed = header
+                    .write(packet, &self.extensions)
+                    .and_then(|at| seal.seal_rtp(packet, at, &plain[..*len], 0, *index));
+                written += sealed.unwrap_or(0);
+            }
+            if written > 0 {
+                let size = written / self.opened.len();
+                send(number, &self.slot[..written], size);
+            }
+        }
+    }
+}
+
+/// A floor program that runs until dropped, on a thread of its own.
 #[derive(Debug)]
 pub struct Floor {
     /// Where the publisher sends.
     pub address: SocketAddr,
-    /// Packets sent to subscribers.
-    pub forwarded: Arc<AtomicU64>,
+    /// Its thread.
+    pub thread: cpu::Thread,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    handle: Option<JoinHandle<()>>,
 }
 
 impl Floor {
-    /// Starts it on `core`; the first subscriber is client 1, the publisher client 0.
+    /// Starts it on the measured core.
     ///
     /// # Errors
-    /// What the system says about its socket.
-    pub fn start(core: usize, subscribers: Vec<SocketAddr>) -> std::io::Result<Floor> {
-        let socket = Socket::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let address = socket.udp.local_addr()?;
-        let (forwarded, stop) = (
-            Arc::new(AtomicU64::new(0)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let (count, end) = (forwarded.clone(), stop.clone());
-        let thread = std::thread::Builder::new()
-            .name("floor".into())
+    /// What the system says about its socket or its thread.
+    pub fn start(load: &Load, subscribers: Vec<SocketAddr>) -> io::Result<Floor> {
+        let socket = Socket::bind()?;
+        socket.wait_in_calls(PATIENCE)?;
+        let address = socket.address()?;
+        let before = cpu::Thread::named(NAME);
+        let stop = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&stop);
+        let mut forwarder = Forwarder::new(load);
+        let handle = std::thread::Builder::new()
+            .name(NAME.to_owned())
             .spawn(move || {
-                cpu::pin(core);
-                forward(&socket, &subscribers, &count, &end);
+                cpu::pin(cpu::MEASURED_CORE);
+                serve(&socket, &mut forwarder, &subscribers, &end);
             })?;
+        let thread = started(&before)?;
         Ok(Floor {
             address,
-            forwarded,
+            thread,
             stop,
-            thread: Some(thread),
+            handle: Some(handle),
         })
     }
+}
+
+/// A thread names itself once it runs, which may be a moment later.
+fn started(before: &BTreeSet<String>) -> io::Result<cpu::Thread> {
+    for _ in 0..1000 {
+        if let Some(thread) = cpu::Thread::new_since(NAME, before) {
+            return Ok(thread);
+        }
+        crate::socket::pause(Duration::from_millis(1));
+    }
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 impl Drop for Floor {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
+        if let Some(handle) = self.handle.take() {
+            handle.join().ok();
         }
     }
 }
 
-fn forward(socket: &Socket, subscribers: &[SocketAddr], forwarded: &AtomicU64, stop: &AtomicBool) {
-    let open = OpenKey::new(PROFILE, &master_key(0)).expect("a key of the right size");
-    let key = |n| SealKey::new(PROFILE, &master_key(n + 1)).expect("a key of the right size");
-    let keys: Vec<SealKey> = (0..subscribers.len()).map(key).collect();
-    let mut window = SequenceWindow::new();
-    let mut received = vec![0; 65_536];
-    let mut plain = vec![0; 65_536];
-    let mut slot = vec![0; 65_536];
-    let mut opened = Vec::with_capacity(64);
+fn serve(socket: &Socket, forwarder: &mut Forwarder, to: &[SocketAddr], stop: &AtomicBool) {
+    let mut received = vec![0; 1 << 16];
     while !stop.load(Ordering::Relaxed) {
-        let Ok((_, len, size)) = socket.receive(&mut received) else {
-            socket.wait(Duration::from_millis(20));
+        let Ok(run) = socket.receive(&mut received) else {
             continue;
         };
-        opened.clear();
-        for (packet, out) in received[..len].chunks(size).zip(plain.chunks_mut(size)) {
-            let Ok(view) = RtpView::parse(packet) else {
-                continue;
-            };
-            let index = window.estimate(view.sequence());
-            if open.open_rtp(packet, view.header_len(), index, out).is_ok() {
-                window.accept(index);
-                opened.push((index, view.timestamp()));
+        forwarder.forward(&received[..run.len], run.segment, |number, burst, size| {
+            if let Some(destination) = to.get(number) {
+                // What the kernel does not take shows as loss.
+                socket.send(*destination, burst, size).ok();
             }
-        }
-        let payload = size - RTP_HEADER_BYTES - open.overhead();
-        for ((destination, key), ssrc) in subscribers.iter().zip(&keys).zip(1..) {
-            for (i, (index, timestamp)) in opened.iter().enumerate() {
-                let packet = &mut slot[i * size..(i + 1) * size];
-                write_header(packet, ssrc, *index as u16, *timestamp, false);
-                let source = &plain[i * size..i * size + payload];
-                key.seal_rtp(packet, RTP_HEADER_BYTES, source, 0, *index)
-                    .expect("the slot fits");
-            }
-            socket
-                .send(*destination, &slot[..opened.len() * size], size)
-                .ok();
-        }
-        forwarded.fetch_add((opened.len() * subscribers.len()) as u64, Ordering::Relaxed);
+        });
     }
 }

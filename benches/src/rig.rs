@@ -1,277 +1,193 @@
 //! Real sockets around a forwarder on loopback: one publisher that sends paced bursts of SRTP, and
-//! subscribers that take what comes.
+//! subscribers that take what comes, all on the load's core.
 //!
-//! Each packet carries the nanosecond at which its burst was sent; the first subscriber decrypts
-//! its packets and so knows how long they took.
+//! Each packet carries the nanosecond at which its burst was made; a subscriber decrypts the first
+//! packet of each run that it receives, and so knows how long it took.
 
-use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dataplane::command::{MasterKey, SrtpProfile};
-use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
-use dataplane::wire::rtp::RtpView;
-use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
-use rustix::event::{PollFd, PollFlags, poll};
+use dataplane::wire::{Protocol, classify};
 
+use crate::call::Load;
 use crate::cpu;
+use crate::publisher::{Publisher, Subscriber};
+use crate::socket::{Socket, pause, wait_for};
 
-/// Bytes of a datagram without its authentication tag's 16: an RTP header of 12, and the payload.
-pub const RTP_HEADER_BYTES: usize = 12;
+/// After the last packet that is expected did not come for this long, it is lost.
+const LOST_AFTER: Duration = Duration::from_millis(100);
 
-/// The profile that everything here speaks.
-pub const PROFILE: SrtpProfile = SrtpProfile::AeadAes128Gcm;
-
-/// What is sent, and how fast.
-#[derive(Clone, Copy, Debug)]
-pub struct Load {
-    /// Receivers.
-    pub subscribers: usize,
-    /// Packets sent at once.
-    pub burst: usize,
-    /// Payload bytes of a packet.
-    pub payload: usize,
-    /// Bursts a second.
-    pub bursts_per_second: u64,
-}
-
-/// Counts that threads share.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Packets that the publisher sent.
-    pub sent: AtomicU64,
-    /// Datagrams that all subscribers received.
-    pub received: AtomicU64,
-    stop: AtomicBool,
-    latencies_ns: std::sync::Mutex<Vec<f64>>,
-}
-
-impl Tally {
-    /// Latencies seen since the last call, in nanoseconds.
-    #[must_use]
-    pub fn take_latencies(&self) -> Vec<f64> {
-        self.latencies_ns
-            .lock()
-            .map(|mut held| std::mem::take(&mut *held))
-            .unwrap_or_default()
-    }
-}
-
-/// The key of the `index`th client.
-#[must_use]
-pub fn master_key(index: usize) -> MasterKey {
-    let mut key = vec![7; 16];
-    key[..8].copy_from_slice(&(index as u64).to_le_bytes());
-    MasterKey {
-        key,
-        salt: vec![9; 12],
-    }
-}
-
-/// A UDP socket with GRO and GSO.
-#[derive(Debug)]
-pub struct Socket {
-    /// The socket.
-    pub udp: UdpSocket,
-    state: UdpSocketState,
-}
-
-impl Socket {
-    /// Binds `address` with 8 MiB buffers, as far as the system allows.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn bind(address: SocketAddr) -> io::Result<Socket> {
-        let udp = UdpSocket::bind(address)?;
-        let state = UdpSocketState::new((&udp).into())?;
-        state.set_recv_buffer_size((&udp).into(), 8 << 20)?;
-        state.set_send_buffer_size((&udp).into(), 8 << 20)?;
-        Ok(Socket { udp, state })
-    }
-
-    /// Sends equal datagrams laid end to end, in one call.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn send(&self, destination: SocketAddr, contents: &[u8], segment: usize) -> io::Result<()> {
-        let segment_size = (segment < contents.len()).then_some(segment);
-        let transmit = Transmit {
-            destination,
-            ecn: None,
-            contents,
-            segment_size,
-            src_ip: None,
-        };
-        self.state.try_send((&self.udp).into(), &transmit)
-    }
-
-    /// Receives a run of datagrams: where from, how many bytes in all, and bytes each.
-    ///
-    /// # Errors
-    /// `WouldBlock` when nothing is there; what the system says.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(SocketAddr, usize, usize)> {
-        let mut meta = [RecvMeta::default()];
-        self.state.recv(
-            (&self.udp).into(),
-            &mut [IoSliceMut::new(buffer)],
-            &mut meta,
-        )?;
-        let [meta] = meta;
-        Ok((meta.addr, meta.len, meta.stride.max(1)))
-    }
-
-    /// Waits until something can be received, or for the time given.
-    pub fn wait(&self, longest: Duration) {
-        wait_for(&mut [PollFd::new(&self.udp, PollFlags::IN)], longest);
-    }
-}
-
-fn wait_for(sockets: &mut [PollFd<'_>], longest: Duration) {
-    let timeout = rustix::event::Timespec {
-        tv_sec: longest.as_secs() as i64,
-        tv_nsec: i64::from(longest.subsec_nanos()),
-    };
-    poll(sockets, Some(&timeout)).ok();
-}
-
-/// Threads that send and receive until dropped; on core 0, away from what is measured.
+/// A publisher and its subscribers, with their sockets.
 #[derive(Debug)]
 pub struct Rig {
-    /// What they count.
-    pub tally: Arc<Tally>,
-    threads: Vec<JoinHandle<()>>,
+    load: Load,
+    publisher: Publisher,
+    publishes_on: Socket,
+    subscribers: Vec<(Socket, Subscriber)>,
+    burst: Vec<u8>,
+}
+
+/// What a round found.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// Packets that the subscribers should have got.
+    pub expected: u64,
+    /// Packets that they got.
+    pub received: u64,
+    /// CPU time of the forwarder's thread.
+    pub cpu_ns: u64,
+    /// Of the first packet of each run.
+    pub latencies_ns: Vec<f64>,
+}
+
+impl Round {
+    /// CPU time for each packet that arrived.
+    #[must_use]
+    pub fn ns_per_packet(&self) -> f64 {
+        self.cpu_ns as f64 / self.received.max(1) as f64
+    }
 }
 
 impl Rig {
-    /// Starts the publisher towards `forwarder`, and the subscribers on their sockets.
+    /// Binds a socket for each client.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(load: Load) -> io::Result<Rig> {
+        let subscriber = |client| Ok((Socket::bind()?, Subscriber::new(client)));
+        Ok(Rig {
+            load,
+            publisher: Publisher::new(load),
+            publishes_on: Socket::bind()?,
+            subscribers: (1..=load.subscribers)
+                .map(subscriber)
+                .collect::<io::Result<_>>()?,
+            burst: Vec::new(),
+        })
+    }
+
+    /// The sockets of clients 0 to n.
     #[must_use]
-    pub fn start(
-        load: Load,
-        forwarder: SocketAddr,
-        publisher: Socket,
-        subscribers: Vec<Socket>,
-    ) -> Rig {
-        let tally = Arc::new(Tally::default());
-        let counts = tally.clone();
-        let receive = std::thread::spawn(move || receive_all(&subscribers, &counts));
-        let counts = tally.clone();
-        let send = std::thread::spawn(move || publish(load, forwarder, &publisher, &counts));
-        Rig {
-            tally,
-            threads: vec![receive, send],
-        }
+    pub fn sockets(&self) -> Vec<&Socket> {
+        let subscribers = self.subscribers.iter().map(|(socket, _)| socket);
+        std::iter::once(&self.publishes_on)
+            .chain(subscribers)
+            .collect()
+    }
+
+    /// The addresses of the subscribers.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let sockets = self.subscribers.iter().map(|(socket, _)| socket);
+        sockets.map(Socket::address).collect()
+    }
+
+    /// Publishes for `duration` to a forwarder, whose work is done on `thread`, and returns when
+    /// every packet has come or is lost.
+    pub fn round(&mut self, to: SocketAddr, thread: &cpu::Thread, duration: Duration) -> Round {
+        let Rig {
+            load,
+            publisher,
+            publishes_on,
+            subscribers,
+            burst,
+        } = self;
+        let (received, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+        let before = thread.cpu_ns();
+        std::thread::scope(|scope| {
+            let receiving = scope.spawn(|| receive_all(subscribers, &received, &stop));
+            let bursts = publish(load, publisher, publishes_on, to, duration, burst);
+            let expected = bursts * (load.burst * load.subscribers) as u64;
+            settle(expected, &received);
+            let cpu_ns = thread.cpu_ns() - before;
+            stop.store(true, Ordering::Relaxed);
+            Round {
+                expected,
+                received: received.load(Ordering::Relaxed),
+                cpu_ns,
+                latencies_ns: receiving.join().unwrap_or_default(),
+            }
+        })
     }
 }
 
-impl Drop for Rig {
-    fn drop(&mut self) {
-        self.tally.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            thread.join().ok();
-        }
-    }
-}
-
-fn publish(load: Load, forwarder: SocketAddr, socket: &Socket, tally: &Tally) {
-    cpu::pin(0);
-    let key = SealKey::new(PROFILE, &master_key(0)).expect("a key of the right size");
-    let size = RTP_HEADER_BYTES + load.payload + key.overhead();
-    let mut burst = vec![0; size * load.burst];
-    let mut payload = vec![0x5a; load.payload];
-    let (start, mut index, mut frame) = (cpu::wall_ns(), 0, 0);
-    while !tally.stop.load(Ordering::Relaxed) {
-        let due = start + frame * 1_000_000_000 / load.bursts_per_second;
+/// Sends bursts at their times, and returns how many.
+fn publish(
+    load: &Load,
+    publisher: &mut Publisher,
+    socket: &Socket,
+    to: SocketAddr,
+    duration: Duration,
+    burst: &mut Vec<u8>,
+) -> u64 {
+    cpu::pin(cpu::LOAD_CORE);
+    let start = cpu::wall_ns();
+    let bursts = duration.as_nanos() as u64 * load.bursts_per_second / 1_000_000_000;
+    for number in 0..bursts {
+        let due = start + number * 1_000_000_000 / load.bursts_per_second;
         let now = cpu::wall_ns();
         if due > now {
-            socket_pause(Duration::from_nanos(due - now));
+            pause(Duration::from_nanos(due - now));
         }
-        payload[..8].copy_from_slice(&cpu::wall_ns().to_le_bytes());
-        for (n, packet) in burst.chunks_mut(size).enumerate() {
-            write_header(
-                packet,
-                1,
-                index as u16,
-                (frame * 3000) as u32,
-                n + 1 == load.burst,
-            );
-            key.seal_rtp(packet, RTP_HEADER_BYTES, &payload, 0, index)
-                .expect("the slot fits");
-            index += 1;
+        let segment = publisher.write_burst(cpu::wall_ns(), burst);
+        // A burst that is not sent shows as loss.
+        socket.send(to, burst, segment).ok();
+    }
+    bursts
+}
+
+/// Waits until all has come, or nothing comes any more.
+fn settle(expected: u64, received: &AtomicU64) {
+    let (mut last, mut since) = (0, cpu::wall_ns());
+    loop {
+        let now = received.load(Ordering::Relaxed);
+        if now >= expected {
+            return;
         }
-        if socket.send(forwarder, &burst, size).is_ok() {
-            tally.sent.fetch_add(load.burst as u64, Ordering::Relaxed);
+        if now != last {
+            (last, since) = (now, cpu::wall_ns());
+        } else if u128::from(cpu::wall_ns() - since) > LOST_AFTER.as_nanos() {
+            return;
         }
-        frame += 1;
+        pause(Duration::from_millis(1));
     }
 }
 
-fn socket_pause(duration: Duration) {
-    wait_for(&mut [], duration);
-}
-
-/// Writes a bare RTP header.
-pub fn write_header(packet: &mut [u8], ssrc: u32, sequence: u16, timestamp: u32, marker: bool) {
-    packet[0] = 0x80;
-    packet[1] = 96 | if marker { 0x80 } else { 0 };
-    packet[2..4].copy_from_slice(&sequence.to_be_bytes());
-    packet[4..8].copy_from_slice(&timestamp.to_be_bytes());
-    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
-}
-
-fn receive_all(sockets: &[Socket], tally: &Tally) {
-    cpu::pin(0);
-    let key = OpenKey::new(PROFILE, &master_key(1)).expect("a key of the right size");
-    let mut buffer = vec![0; 65_536];
-    let mut window = SequenceWindow::new();
-    let mut plain = vec![0; 2048];
-    let mut waiting: Vec<_> = sockets
-        .iter()
-        .map(|s| PollFd::new(&s.udp, PollFlags::IN))
-        .collect();
-    while !tally.stop.load(Ordering::Relaxed) {
+/// Receives at all sockets until told to stop, and returns the latencies.
+fn receive_all(
+    subscribers: &mut [(Socket, Subscriber)],
+    received: &AtomicU64,
+    stop: &AtomicBool,
+) -> Vec<f64> {
+    cpu::pin(cpu::LOAD_CORE);
+    let mut buffer = vec![0; 1 << 16];
+    let mut latencies = Vec::new();
+    let (sockets, mut readers): (Vec<&Socket>, Vec<&mut Subscriber>) =
+        subscribers.iter_mut().map(|(s, r)| (&*s, r)).unzip();
+    let mut waiting: Vec<_> = sockets.iter().map(|socket| socket.readable()).collect();
+    while !stop.load(Ordering::Relaxed) {
         wait_for(&mut waiting, Duration::from_millis(20));
-        for (n, socket) in sockets.iter().enumerate() {
-            while let Ok((_, len, size)) = socket.receive(&mut buffer) {
-                let packets = buffer[..len].chunks(size);
-                tally
-                    .received
-                    .fetch_add(packets.len() as u64, Ordering::Relaxed);
-                if n == 0 {
-                    packets.for_each(|packet| {
-                        note_latency(packet, &key, &mut window, &mut plain, tally)
-                    });
+        let readable = waiting.iter().map(|fd| !fd.revents().is_empty());
+        let here = readable.zip(&sockets).zip(&mut readers);
+        for ((_, socket), reader) in here.filter(|((readable, _), _)| *readable) {
+            while let Ok(run) = socket.receive(&mut buffer) {
+                let now = cpu::wall_ns();
+                let datagrams = buffer[..run.len].chunks(run.segment);
+                let mut media = datagrams.filter(|packet| classify(packet) == Some(Protocol::Rtp));
+                let Some(first) = media.next() else {
+                    continue;
+                };
+                let packets = 1 + media.count() as u64;
+                received.fetch_add(packets, Ordering::Relaxed);
+                if let Some(stamp) = reader.stamp(first) {
+                    latencies.push(now.saturating_sub(stamp) as f64);
                 }
             }
         }
     }
-}
-
-fn note_latency(
-    packet: &[u8],
-    key: &OpenKey,
-    window: &mut SequenceWindow,
-    plain: &mut [u8],
-    tally: &Tally,
-) {
-    let Ok(view) = RtpView::parse(packet) else {
-        return;
-    };
-    let index = window.estimate(view.sequence());
-    if key
-        .open_rtp(packet, view.header_len(), index, plain)
-        .is_err()
-    {
-        return;
-    }
-    window.accept(index);
-    let Some(stamp) = plain.first_chunk() else {
-        return;
-    };
-    let latency = cpu::wall_ns().saturating_sub(u64::from_le_bytes(*stamp));
-    if let Ok(mut held) = tally.latencies_ns.lock() {
-        held.push(latency as f64);
-    }
+    latencies
 }

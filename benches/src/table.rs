@@ -3,6 +3,7 @@
 /// Prints rows as they come: an aligned table, or one JSON object a row.
 #[derive(Debug)]
 pub struct Table {
+    bench: &'static str,
     columns: Vec<&'static str>,
     json: bool,
 }
@@ -19,24 +20,19 @@ pub enum Cell {
 }
 
 impl Table {
-    /// Starts a table; `--json` among the program's arguments chooses the form.
+    /// Starts a table of a benchmark; `--json` among the program's arguments chooses the form.
     #[must_use]
-    pub fn new(title: &str, columns: &[&'static str]) -> Table {
+    pub fn new(bench: &'static str, title: &str, columns: &[&'static str]) -> Table {
         let table = Table {
+            bench,
             columns: columns.to_vec(),
             json: wants_json(),
         };
         if !table.json {
+            let rule = vec!["---"; columns.len()];
             println!("\n{title}\n");
             println!("| {} |", columns.join(" | "));
-            println!(
-                "|{}|",
-                columns
-                    .iter()
-                    .map(|_| " --- ")
-                    .collect::<Vec<_>>()
-                    .join("|")
-            );
+            println!("| {} |", rule.join(" | "));
         }
         table
     }
@@ -46,19 +42,14 @@ impl Table {
         assert_eq!(cells.len(), self.columns.len(), "a cell for each column");
         if self.json {
             let pairs = self.columns.iter().zip(cells);
-            let object: serde_json::Map<_, _> = pairs
+            let mut object: serde_json::Map<_, _> = pairs
                 .map(|(column, cell)| ((*column).to_owned(), cell.to_json()))
                 .collect();
+            object.insert("bench".to_owned(), self.bench.into());
             println!("{}", serde_json::Value::Object(object));
         } else {
-            println!(
-                "| {} |",
-                cells
-                    .iter()
-                    .map(Cell::to_text)
-                    .collect::<Vec<_>>()
-                    .join(" | ")
-            );
+            let texts: Vec<_> = cells.iter().map(Cell::to_text).collect();
+            println!("| {} |", texts.join(" | "));
         }
     }
 }

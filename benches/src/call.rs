@@ -1,0 +1,243 @@
+//! A call with known keys, as control and the handshake threads would set it up: client 0
+//! publishes one stream, clients 1 to n receive it.
+
+use dataplane::command::{
+    Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Format, IceSpec, MasterKey, MediaKind,
+    PayloadKind, SenderFormat, SenderSpec, SessionSpec, SrtpKeys, SrtpProfile, TrackSpec,
+};
+use dataplane::id::{Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
+use dataplane::wire::ExtensionBlock;
+use rtc_crypto::providers::AwsLcRsCrypto;
+use stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, ATTR_USERNAME};
+use stun::fingerprint::FINGERPRINT;
+use stun::integrity::MessageIntegrity;
+use stun::message::{BINDING_REQUEST, Message, Setter, TransactionId};
+
+/// The profile that every client speaks: what browsers agree on with us.
+pub const PROFILE: SrtpProfile = SrtpProfile::AeadAes128Gcm;
+
+/// The stream's SSRC at its publisher.
+pub const SSRC: Ssrc = Ssrc(0x1234_5678);
+
+/// The stream's payload type, on all sides.
+pub const PAYLOAD_TYPE: PayloadType = PayloadType(96);
+
+const REPAIR_TYPE: PayloadType = PayloadType(97);
+const MID_ID: u8 = 4;
+const SEND_TIME_ID: u8 = 3;
+const LEVEL_ID: u8 = 1;
+
+/// What is published, and to how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Receivers.
+    pub subscribers: usize,
+    /// Packets sent at once.
+    pub burst: usize,
+    /// Payload bytes of a packet.
+    pub payload: usize,
+    /// Bursts a second.
+    pub bursts_per_second: u64,
+}
+
+impl Load {
+    /// Frames of video: bursts of `burst` packets of 1150 bytes.
+    #[must_use]
+    pub fn video(subscribers: usize, burst: usize, bursts_per_second: u64) -> Load {
+        Load {
+            kind: MediaKind::Video,
+            subscribers,
+            burst,
+            payload: 1150,
+            bursts_per_second,
+        }
+    }
+
+    /// Audio: single packets of 160 bytes.
+    #[must_use]
+    pub fn audio(subscribers: usize, bursts_per_second: u64) -> Load {
+        Load {
+            kind: MediaKind::Audio,
+            subscribers,
+            burst: 1,
+            payload: 160,
+            bursts_per_second,
+        }
+    }
+
+    /// RTP clock rate in Hz.
+    #[must_use]
+    pub fn clock_rate(&self) -> u32 {
+        match self.kind {
+            MediaKind::Audio => 48_000,
+            MediaKind::Video => 90_000,
+        }
+    }
+
+    /// The header extensions of each packet, in and out: of the same size on both sides.
+    #[must_use]
+    pub fn extensions(&self) -> ExtensionBlock {
+        let mut block = ExtensionBlock::new();
+        block.push(MID_ID, b"0");
+        match self.kind {
+            MediaKind::Audio => block.push(LEVEL_ID, &[60]),
+            MediaKind::Video => block.push(SEND_TIME_ID, &[1, 2, 3]),
+        };
+        block
+    }
+
+    fn extension_ids(&self) -> ExtensionIds {
+        let is_audio = self.kind == MediaKind::Audio;
+        ExtensionIds {
+            mid: Some(MID_ID),
+            audio_level: is_audio.then_some(LEVEL_ID),
+            abs_send_time: (!is_audio).then_some(SEND_TIME_ID),
+            ..ExtensionIds::default()
+        }
+    }
+}
+
+/// The key of a client, in both directions.
+#[must_use]
+pub fn master_key(client: usize) -> MasterKey {
+    let mut key = vec![7; 8];
+    key.extend((client as u64).to_le_bytes());
+    MasterKey {
+        key,
+        salt: vec![9; 12],
+    }
+}
+
+/// What a client's checks are authenticated with.
+#[must_use]
+pub fn password(client: usize) -> String {
+    format!("a-password-of-22-characters-{client}")
+}
+
+fn credentials(client: usize) -> IceSpec {
+    IceSpec {
+        local_ufrag: format!("node{client}"),
+        local_pwd: password(client),
+        remote_ufrag: format!("peer{client}"),
+    }
+}
+
+/// Expects a client.
+pub fn open(client: usize) -> Command {
+    Command::Open(Box::new(SessionSpec {
+        session: SessionId(client as u64),
+        ice: credentials(client),
+        dtls: DtlsSpec {
+            role: DtlsRole::Server,
+            fingerprints: Vec::new(),
+        },
+        cname: format!("peer-{client}"),
+    }))
+}
+
+/// A client's connectivity check (RFC 8445 section 7.2.2), nominating.
+///
+/// # Panics
+/// Never: every attribute fits.
+#[must_use]
+pub fn check(client: usize) -> Vec<u8> {
+    let ice = credentials(client);
+    let username = format!("{}:{}", ice.local_ufrag, ice.remote_ufrag);
+    let mut message = Message::new();
+    message
+        .build(&[Box::new(TransactionId::new()), Box::new(BINDING_REQUEST)])
+        .expect("a header always fits");
+    message.add(ATTR_USERNAME, username.as_bytes());
+    message.add(ATTR_PRIORITY, &0x6e00_01ff_u32.to_be_bytes());
+    message.add(ATTR_ICE_CONTROLLING, &7_u64.to_be_bytes());
+    message.add(ATTR_USE_CANDIDATE, &[]);
+    MessageIntegrity::new_short_term_integrity_with_provider(ice.local_pwd, &AwsLcRsCrypto)
+        .add_to(&mut message)
+        .expect("no attribute follows it");
+    FINGERPRINT
+        .add_to(&mut message)
+        .expect("it is the last attribute");
+    message.raw
+}
+
+/// The handshake of a client is done.
+pub fn connect(client: usize) -> Command {
+    Command::DtlsConnected {
+        session: SessionId(client as u64),
+        keys: Box::new(SrtpKeys {
+            profile: PROFILE,
+            receive: master_key(client),
+            send: master_key(client),
+        }),
+    }
+}
+
+/// The stream, from client 0 to all others: with everything that a browser negotiates.
+#[must_use]
+pub fn stream(load: &Load) -> Vec<Command> {
+    let mut commands = vec![Command::Publish {
+        session: SessionId(0),
+        track: Box::new(track(load)),
+    }];
+    for client in 1..=load.subscribers {
+        commands.push(Command::AddSender {
+            session: SessionId(client as u64),
+            sender: Box::new(sender(load, client)),
+        });
+        commands.push(Command::Feed {
+            sender: SenderId(client as u64),
+            source: Some(feed(load)),
+        });
+    }
+    commands
+}
+
+fn mid() -> Mid {
+    Mid::new(b"0").expect("one byte is neither empty nor too long")
+}
+
+fn repair(load: &Load) -> Option<PayloadType> {
+    (load.kind == MediaKind::Video).then_some(REPAIR_TYPE)
+}
+
+fn track(load: &Load) -> TrackSpec {
+    TrackSpec {
+        track: TrackId(1),
+        kind: load.kind,
+        mid: mid(),
+        sources: Vec::new(),
+        formats: vec![Format {
+            payload_type: PAYLOAD_TYPE,
+            clock_rate: load.clock_rate(),
+            rtx: repair(load),
+            payload: PayloadKind::Opaque,
+        }],
+        extensions: load.extension_ids(),
+        nack: load.kind == MediaKind::Video,
+    }
+}
+
+fn sender(load: &Load, client: usize) -> SenderSpec {
+    let ssrc = client as u32;
+    SenderSpec {
+        sender: SenderId(client as u64),
+        kind: load.kind,
+        mid: mid(),
+        ssrc: Ssrc(ssrc),
+        rtx: repair(load).map(|_| Ssrc(0x8000_0000 | ssrc)),
+        extensions: load.extension_ids(),
+        cname: "room".to_owned(),
+    }
+}
+
+fn feed(load: &Load) -> Feed {
+    Feed {
+        track: TrackId(1),
+        payload_types: vec![Some(SenderFormat {
+            payload_type: PAYLOAD_TYPE,
+            rtx: repair(load),
+        })],
+    }
+}
