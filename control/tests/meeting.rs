@@ -173,19 +173,7 @@ async fn ice_restart_moves_media_to_a_new_address() {
     let ada = join(&browsers, &server, "mill", "Ada").await;
     let bob = join(&browsers, &server, "mill", "Bob").await;
     bob.sees("Ada", "camera").await;
-    let local_port = "(async () => {
-        const stats = await window.millrace.pc.getStats();
-        const pair = [...stats.values()].find(s => s.type === 'candidate-pair' && s.nominated && s.state === 'succeeded'
-          && s.id === [...stats.values()].find(t => t.type === 'transport').selectedCandidatePairId);
-        return pair && stats.get(pair.localCandidateId).port;
-      })()";
-    let before = ada.until("a selected pair", local_port).await;
-    ada.eval("window.millrace.restartIce()").await;
-    ada.until(
-        "another local port",
-        &format!("(async () => {{ const p = await {local_port}; return p && p !== {before}; }})()"),
-    )
-    .await;
+    ada.moves_to_another_port().await;
     bob.sees("Ada", "camera").await;
     ada.sees("Bob", "camera").await;
     ada.close().await;

@@ -9,8 +9,12 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+pub mod firefox;
+mod marionette;
+
 use std::io::{BufRead, BufReader};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fantoccini::wd::{Capabilities, TimeoutConfiguration};
@@ -18,12 +22,15 @@ use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 
+use marionette::Marionette;
+
 /// Milliseconds that anything may take before a test gives up on it: the machine may be busy.
 pub const PATIENCE_MS: u64 = 25_000;
 
 /// A running node, ended when dropped.
 pub struct Server {
     child: Child,
+    origin: String,
     /// Port of the page.
     pub http: u16,
     /// First media port.
@@ -33,31 +40,46 @@ pub struct Server {
 impl Server {
     /// Starts the node on free ports of loopback with these flags besides, and waits until it serves.
     pub fn start(flags: &[&str]) -> Server {
-        let (http, media) = (free_port(), free_port());
+        Server::start_at(Ipv4Addr::LOCALHOST, flags)
+    }
+
+    /// The same on another address of this machine.
+    pub fn start_at(address: Ipv4Addr, flags: &[&str]) -> Server {
+        let (http, media) = (free_port_of(address), free_port_of(address));
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace"))
-            .args(["--http", &format!("127.0.0.1:{http}")])
-            .args(["--media", &format!("127.0.0.1:{media}")])
-            .args(["--public-ip", "127.0.0.1", "--workers", "1"])
+            .args(["--http", &format!("{address}:{http}")])
+            .args(["--media", &format!("{address}:{media}")])
+            .args(["--public-ip", &address.to_string(), "--workers", "1"])
             .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the node starts");
         let said = BufReader::new(child.stdout.take().unwrap());
         let mut lines = said.lines();
-        let page = format!("http://localhost:{http}/");
+        // By the name `localhost`, browsers allow the camera.
+        let origin = if address.is_loopback() {
+            format!("http://localhost:{http}")
+        } else {
+            format!("http://{address}:{http}")
+        };
         let up = lines
             .by_ref()
             .map_while(Result::ok)
-            .any(|line| line.contains(&page));
-        assert!(up, "the node did not print its page's address {page}");
+            .any(|line| line.contains(&origin));
+        assert!(up, "the node did not print its page's address {origin}/");
         // Keep reading, so that the node never blocks on a full pipe.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Server { child, http, media }
+        Server {
+            child,
+            origin,
+            http,
+            media,
+        }
     }
 
-    /// An address on the node; `localhost` so that browsers allow the camera.
+    /// An address on the node.
     pub fn url(&self, path: &str) -> String {
-        format!("http://localhost:{}{path}", self.http)
+        format!("{}{path}", self.origin)
     }
 
     /// The process id.
@@ -108,6 +130,11 @@ impl Browsers {
 
     /// Opens a browser of its own on `url`.
     pub async fn open(&self, url: &str) -> Page {
+        self.open_with(url, &[]).await
+    }
+
+    /// Opens a browser with these command line flags besides.
+    pub async fn open_with(&self, url: &str, flags: &[&str]) -> Page {
         let profile = self.profiles.join(free_port().to_string());
         let mut args: Vec<String> = [
             "--headless=new",
@@ -128,6 +155,7 @@ impl Browsers {
         .map(str::to_owned)
         .into();
         args.push(format!("--user-data-dir={}", profile.display()));
+        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut capabilities = Capabilities::new();
         capabilities.insert("goog:chromeOptions".into(), json!({ "args": args }));
         let client = ClientBuilder::new(HttpConnector::new())
@@ -141,7 +169,9 @@ impl Browsers {
             .await
             .unwrap();
         client.goto(url).await.unwrap();
-        Page { client }
+        Page {
+            browser: Browser::Chromium(client),
+        }
     }
 }
 
@@ -151,32 +181,44 @@ impl Drop for Browsers {
         self.driver.wait().ok();
         // A browser outlives its driver; a failed test leaves them open. Theirs are ours to end.
         let profile = format!("--user-data-dir={}", self.profiles.display());
-        for process in std::fs::read_dir("/proc")
-            .into_iter()
-            .flatten()
-            .filter_map(Result::ok)
-        {
-            let Some(id) = process
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
-                continue;
-            };
-            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
-            if String::from_utf8_lossy(&command).contains(&profile) {
-                rustix::process::Pid::from_raw(id).map(|process| {
-                    rustix::process::kill_process(process, rustix::process::Signal::KILL)
-                });
-            }
-        }
+        kill_processes(|process| {
+            let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&command).contains(&profile)
+        });
         std::fs::remove_dir_all(&self.profiles).ok();
+    }
+}
+
+/// Kills every process whose folder in `/proc` is `ours`.
+fn kill_processes(ours: impl Fn(&Path) -> bool) {
+    for process in std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+    {
+        let Some(id) = process
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        if ours(&process.path()) {
+            rustix::process::Pid::from_raw(id).map(|process| {
+                rustix::process::kill_process(process, rustix::process::Signal::KILL)
+            });
+        }
     }
 }
 
 /// One browser with one tab.
 pub struct Page {
-    client: Client,
+    browser: Browser,
+}
+
+enum Browser {
+    Chromium(Client),
+    Firefox(Marionette),
 }
 
 impl Page {
@@ -186,7 +228,10 @@ impl Page {
             "const done = arguments[arguments.length - 1];
              (async () => ({expression}))().then(v => done({{ok: v}}), e => done({{error: String(e)}}));"
         );
-        let mut said = self.client.execute_async(&script, vec![]).await.unwrap();
+        let mut said = match &self.browser {
+            Browser::Chromium(client) => client.execute_async(&script, vec![]).await.unwrap(),
+            Browser::Firefox(firefox) => firefox.execute_async(&script).await,
+        };
         assert!(
             said.get("error").is_none(),
             "{expression}: {}",
@@ -239,7 +284,10 @@ impl Page {
 
     /// Goes to another address.
     pub async fn goto(&self, url: &str) {
-        self.client.goto(url).await.unwrap();
+        match &self.browser {
+            Browser::Chromium(client) => client.goto(url).await.unwrap(),
+            Browser::Firefox(firefox) => firefox.goto(url).await,
+        }
     }
 
     /// Clicks the element that the CSS selector finds.
@@ -268,12 +316,16 @@ impl Page {
                      context.drawImage(video, 0, 0, 64, 36);
                      return context.getImageData(0, 0, 64, 36).data;
                    }};
-                   const [before, decoded] = [look(), video.getVideoPlaybackQuality().totalVideoFrames];
+                   // Not getVideoPlaybackQuality: in Firefox it counts no frame of a MediaStream.
+                   const track = video.srcObject.getVideoTracks()[0].id;
+                   const decoded = async () => [...(await window.millrace.pc.getStats()).values()]
+                     .find(s => s.type === 'inbound-rtp' && s.trackIdentifier === track)?.framesDecoded ?? 0;
+                   const [before, decodedBefore] = [look(), await decoded()];
                    await new Promise(go => setTimeout(go, 400));
                    const after = look();
                    const changed = after.some((value, i) => Math.abs(value - before[i]) > 8);
                    const coloured = after.some((value, i) => i % 4 < 3 && value > 40);
-                   return changed && coloured && video.getVideoPlaybackQuality().totalVideoFrames > decoded;
+                   return changed && coloured && await decoded() > decodedBefore;
                  }})()"
             ),
         )
@@ -290,27 +342,56 @@ impl Page {
         .await;
     }
 
+    /// Restarts ICE and waits until media goes from another local port.
+    pub async fn moves_to_another_port(&self) {
+        let port = "(async () => {
+            const stats = await window.millrace.pc.getStats();
+            const transport = [...stats.values()].find(s => s.type === 'transport');
+            const pair = stats.get(transport?.selectedCandidatePairId);
+            return pair?.nominated && pair.state === 'succeeded' && stats.get(pair.localCandidateId).port;
+          })()";
+        let before = self.until("a selected pair", port).await;
+        self.eval("window.millrace.restartIce()").await;
+        self.until(
+            "another local port",
+            &format!("(async () => {{ const p = await {port}; return p && p !== {before}; }})()"),
+        )
+        .await;
+    }
+
     /// Writes a screenshot for a person to look at.
     pub async fn screenshot(&self, name: &str) {
         let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
         std::fs::create_dir_all(&folder).unwrap();
-        let png = self.client.screenshot().await.unwrap();
+        let png = match &self.browser {
+            Browser::Chromium(client) => client.screenshot().await.unwrap(),
+            Browser::Firefox(firefox) => firefox.screenshot().await,
+        };
         std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
     }
 
     /// Closes the tab, as a person does, and the browser with it.
     pub async fn close(self) {
-        self.client.close_window().await.ok();
-        self.client.close().await.ok();
+        match self.browser {
+            Browser::Chromium(client) => {
+                client.close_window().await.ok();
+                client.close().await.ok();
+            }
+            Browser::Firefox(firefox) => firefox.quit().await,
+        }
     }
 }
 
-/// A port that is free for TCP and UDP now.
+/// A port of loopback that is free for TCP and UDP now.
 pub fn free_port() -> u16 {
+    free_port_of(Ipv4Addr::LOCALHOST)
+}
+
+fn free_port_of(address: Ipv4Addr) -> u16 {
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpListener::bind((address, 0)).unwrap();
         let port = tcp.local_addr().unwrap().port();
-        if UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+        if UdpSocket::bind((address, port)).is_ok() {
             return port;
         }
     }
