@@ -33,8 +33,9 @@ async fn meeting_of_three(driver: &str) {
     )
     .await;
 
-    let late = browsers.open(&server.url("/?room=mill&name=Late")).await;
-    late_joiner_sees_a_picture_within_a_second(&late, &ada).await;
+    let lobby = server.url("/?room=mill&name=Late");
+    let late = browsers.open(&lobby).await;
+    late_joiner_sees_a_picture_within_a_second(&late, &lobby, &ada).await;
     late.sees("Ada", "camera").await;
     late.sees("Bob", "camera").await;
     ada.sees("Late", "camera").await;
@@ -54,7 +55,7 @@ async fn meeting_of_three(driver: &str) {
 }
 
 /// The best of three joins: a busy machine may spoil one, a missing key frame spoils them all.
-async fn late_joiner_sees_a_picture_within_a_second(late: &Page, host: &Page) {
+async fn late_joiner_sees_a_picture_within_a_second(late: &Page, lobby: &str, host: &Page) {
     let mut best_ms = f64::INFINITY;
     for _ in 0..3 {
         late.until(
@@ -72,7 +73,7 @@ async fn late_joiner_sees_a_picture_within_a_second(late: &Page, host: &Page) {
             "!document.querySelector('article[data-name=Late]')",
         )
         .await;
-        late.click("#rejoin").await;
+        late.goto(lobby).await;
     }
     panic!("a late joiner saw nobody for {best_ms:.0} ms");
 }
