@@ -155,6 +155,8 @@ pub struct Peer {
     counts: PeerCounts,
     /// Scratch for plain packets.
     plain: Vec<Vec<u8>>,
+    /// What came, if somebody looks.
+    arrivals: Option<VecDeque<Arrival>>,
 }
 
 impl Peer {
@@ -178,6 +180,7 @@ impl Peer {
             transmits: VecDeque::new(),
             counts: PeerCounts::default(),
             plain: Vec::new(),
+            arrivals: None,
             config,
         }
     }
@@ -433,6 +436,7 @@ impl Peer {
             arrived.is_retransmission = true;
         }
         reception.handle_packet(now, self.config.epoch, &arrived);
+        self.on_arrival(of, &arrived, &packet);
     }
 
     fn handle_rtcp(&mut self, now: Instant, datagram: &[u8]) {
@@ -584,6 +588,9 @@ impl std::fmt::Debug for Peer {
             .finish_non_exhaustive()
     }
 }
+
+mod watching;
+pub use watching::Arrival;
 
 #[cfg(test)]
 mod tests;
