@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web lint bench first-frame fuzz
+.PHONY: help run doctor test test-deps test-web nine lint bench first-frame fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test-deps: ## Install what the tests need (Debian packages), or say what is miss
 
 test-web: ## Unit tests of the page's modules
 	node --test signaling/web/tests/
+
+nine: test-deps ## A minute with nine people in a room, one of them a browser, and its figures
+	$(CARGO) test --release -p control --test nine -- --ignored --nocapture
 
 lint: ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check

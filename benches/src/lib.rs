@@ -1,5 +1,5 @@
 //! What the benchmarks share: clocks, tables, a call with known keys, the floor program, and a rig
-//! of real sockets.
+//! of real sockets. [`peers`] is what `millrace-load` is made of.
 //!
 //! Each file under `benches/` asks one question and prints its tables; with `-- --json` it prints
 //! one JSON object per row instead. Times are CPU time of the thread that does the work, medians
@@ -18,3 +18,5 @@ pub mod publisher;
 pub mod rig;
 pub mod server;
 pub mod socket;
+
+pub mod peers;
