@@ -1,5 +1,7 @@
 //! Rows for people, or for programs with `--json`.
 
+use std::io::Write;
+
 /// Prints rows as they come: an aligned table, or one JSON object a row.
 #[derive(Debug)]
 pub struct Table {
@@ -30,9 +32,9 @@ impl Table {
         };
         if !table.json {
             let rule = vec!["---"; columns.len()];
-            println!("\n{title}\n");
-            println!("| {} |", columns.join(" | "));
-            println!("| {} |", rule.join(" | "));
+            say(&format!("\n{title}\n"));
+            say(&format!("| {} |", columns.join(" | ")));
+            say(&format!("| {} |", rule.join(" | ")));
         }
         table
     }
@@ -46,11 +48,18 @@ impl Table {
                 .map(|(column, cell)| ((*column).to_owned(), cell.to_json()))
                 .collect();
             object.insert("bench".to_owned(), self.bench.into());
-            println!("{}", serde_json::Value::Object(object));
+            say(&serde_json::Value::Object(object).to_string());
         } else {
             let texts: Vec<_> = cells.iter().map(Cell::to_text).collect();
-            println!("| {} |", texts.join(" | "));
+            say(&format!("| {} |", texts.join(" | ")));
         }
+    }
+}
+
+/// Prints a line. Who reads the first ones only (`head`) ends the program and gets no complaint.
+fn say(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }
 
