@@ -9,7 +9,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::meeting::now;
 use super::person::{Person, PersonReport};
@@ -34,7 +34,7 @@ pub(super) enum Ask {
 
 /// Lives a person's life until it is asked to leave; it answers also when its connection is gone.
 pub(super) async fn drive(mut person: Person, url: String, mut asks: mpsc::Receiver<Ask>) {
-    let mut shell = match connect_async(&url).await {
+    let mut shell = match connect_async_with_config(&url, None, true).await {
         Ok((web, _)) => Some(Shell::new(web)),
         Err(error) => {
             person.handle_broken(&format!("cannot connect to {url}: {error}"));

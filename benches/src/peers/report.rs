@@ -214,7 +214,10 @@ impl Display for Report {
         };
         row("latency p50/p99/p99.9/max, ms", longer(self.latency))?;
         row("own lateness, ms", longer(self.lateness))?;
-        row("key frames asked for", self.key_requests.to_string())?;
+        row(
+            "key frames asked for, in all",
+            self.key_requests.to_string(),
+        )?;
         if let Some(server) = self.server {
             row(
                 "server CPU, % of a core",
