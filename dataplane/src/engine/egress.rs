@@ -34,8 +34,36 @@ const NUMBERS_SKIPPED_MAX: u64 = 4_096;
 pub(super) struct Plan {
     packets: Vec<Planned>,
     burst: Burst,
+    extensions: Encoded,
+}
+
+/// The header extensions encoded last. The packets of a frame often have the same, and each is asked
+/// for twice: for its size when the burst is planned, and when it is written.
+#[derive(Debug)]
+struct Encoded {
     block: ExtensionBlock,
     send_time: [u8; 3],
+    /// Whose they are, while they hold nothing of the packet's own.
+    of: Option<SenderKey>,
+}
+
+impl Encoded {
+    fn begin(&mut self, now: Ntp) {
+        // abs-send-time: 24 bits of NTP, 6 of seconds and 18 of fractions.
+        let time = ((now.0 >> 14) & 0x00ff_ffff) as u32;
+        let [_, high, middle, low] = time.to_be_bytes();
+        self.send_time = [high, middle, low];
+        self.of = None;
+    }
+
+    /// The extensions of a packet with the elements of `list`, from this sender.
+    fn block(&mut self, key: SenderKey, sender: &Sender, list: &[u8]) -> &ExtensionBlock {
+        if self.of != Some(key) || !list.is_empty() {
+            sender.extensions(list, self.send_time, &mut self.block);
+            self.of = list.is_empty().then_some(key);
+        }
+        &self.block
+    }
 }
 
 /// A packet that leaves with the burst.
@@ -57,24 +85,30 @@ impl Plan {
         Plan {
             packets: Vec::with_capacity(BURST_SEGMENTS_MAX),
             burst: Burst::default(),
-            block: ExtensionBlock::new(),
-            send_time: [0; 3],
+            extensions: Encoded {
+                block: ExtensionBlock::new(),
+                send_time: [0; 3],
+                of: None,
+            },
         }
     }
 
     fn begin(&mut self, now: Ntp) {
         self.packets.clear();
         self.burst = Burst::default();
-        // abs-send-time: 24 bits of NTP, 6 of seconds and 18 of fractions.
-        let time = ((now.0 >> 14) & 0x00ff_ffff) as u32;
-        let [_, high, middle, low] = time.to_be_bytes();
-        self.send_time = [high, middle, low];
+        self.extensions.begin(now);
     }
 
     /// Size of a packet of `body` bytes as a datagram, without padding.
-    fn datagram_len(&mut self, sender: &Sender, list: &[u8], body: usize, seal: &SealKey) -> usize {
-        sender.extensions(list, self.send_time, &mut self.block);
-        HEADER_LEN + self.block.len() + body + seal.overhead()
+    fn datagram_len(
+        &mut self,
+        (key, sender): (SenderKey, &Sender),
+        list: &[u8],
+        body: usize,
+        seal: &SealKey,
+    ) -> usize {
+        let extensions = self.extensions.block(key, sender, list);
+        HEADER_LEN + extensions.len() + body + seal.overhead()
     }
 }
 
@@ -114,12 +148,17 @@ impl Engine {
     /// The next burst of media, of whichever session is next.
     pub(super) fn poll_media(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
         while let Some(&key) = self.ready.front() {
-            if let Some(transmit) = self.poll_session(now, key, slot) {
-                return Some(transmit);
+            let transmit = self.poll_session(now, key, slot);
+            let session = self.sessions.get_mut(key);
+            let is_done = session.is_none_or(|session| {
+                session.is_ready = transmit.is_some() && session.has_more();
+                !session.is_ready
+            });
+            if is_done {
+                self.ready.pop_front();
             }
-            self.ready.pop_front();
-            if let Some(session) = self.sessions.get_mut(key) {
-                session.is_ready = false;
+            if transmit.is_some() {
+                return transmit;
             }
         }
         None
@@ -149,14 +188,14 @@ impl Engine {
         let Plan {
             packets,
             burst,
-            block,
-            send_time,
+            extensions,
         } = &mut self.plan;
         let mut len = 0;
         for (index, planned) in packets.iter().enumerate() {
             let sender = self.senders.get(planned.sender)?;
             let track = self.tracks.get(sender.source.as_ref()?.track)?;
-            sender.extensions(track.log.extensions(&planned.entry), *send_time, block);
+            let list = track.log.extensions(&planned.entry);
+            let block = extensions.block(planned.sender, sender, list);
             let padding = burst.padding(index, planned.piece);
             let room = slot.get_mut(len..len + planned.piece.len + padding)?;
             let written = planned.write(room, sender, track, block, seal, padding as u8);
@@ -273,9 +312,10 @@ impl Planner<'_> {
             return None;
         }
         let body = body + if has_rtx { OSN_LEN } else { 0 };
+        let list = track.log.extensions(&entry);
         let len = self
             .plan
-            .datagram_len(sender, track.log.extensions(&entry), body, seal);
+            .datagram_len((resend.sender, sender), list, body, seal);
         let piece = Piece {
             len,
             paddable: has_rtx,
@@ -350,7 +390,9 @@ impl Planner<'_> {
                 continue;
             };
             let list = track.log.extensions(&entry);
-            let len = self.plan.datagram_len(sender, list, body.len(), seal);
+            let len = self
+                .plan
+                .datagram_len((key, sender), list, body.len(), seal);
             let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
             let paddable = has_rtx && !matches!(route.treatment, Treatment::Rename(..));
             let piece = Piece { len, paddable };

@@ -51,6 +51,8 @@ pub(super) struct Entry {
     pub(super) stamp: Stamp,
     /// Where its reservation begins, in bytes ever written.
     at: u64,
+    /// The same in the ring, kept because every subscriber asks for it.
+    place: usize,
     extensions_len: u16,
     payload_at: u16,
     payload_len: u16,
@@ -144,6 +146,7 @@ impl Log {
         let entry = Entry {
             stamp,
             at: self.written,
+            place: (self.written % self.bytes.len() as u64) as usize,
             extensions_len: extensions_len as u16,
             payload_at: payload.start as u16,
             payload_len: payload.len() as u16,
@@ -189,7 +192,7 @@ impl Log {
 
     /// A packet's payload.
     pub(super) fn payload(&self, entry: &Entry) -> &[u8] {
-        let start = self.place(entry) + usize::from(entry.payload_at);
+        let start = entry.place + usize::from(entry.payload_at);
         self.bytes
             .get(start..start + usize::from(entry.payload_len))
             .unwrap_or_default()
@@ -197,19 +200,17 @@ impl Log {
 
     /// A packet's header extensions, as [`super::extensions`] lists them.
     pub(super) fn extensions(&self, entry: &Entry) -> &[u8] {
-        let start = self.place(entry);
+        let start = entry.place;
         self.bytes
             .get(start..start + usize::from(entry.extensions_len))
             .unwrap_or_default()
     }
 
-    fn place(&self, entry: &Entry) -> usize {
-        (entry.at % self.bytes.len() as u64) as usize
-    }
-
     fn stored(&self, arrival: u64) -> Option<&Entry> {
+        // A power of two of them (limits.rs asserts it): a mask, where a division would be the
+        // dearest instruction of a forwarded packet's bookkeeping.
         self.entries
-            .get((arrival % self.entries.len() as u64) as usize)?
+            .get(arrival as usize & (self.entries.len() - 1))?
             .as_ref()
     }
 

@@ -77,6 +77,11 @@ impl Keys {
 }
 
 impl Session {
+    /// Whether media or retransmissions still wait to be sent.
+    pub(super) fn has_more(&self) -> bool {
+        !self.pending.is_empty() || !self.resends.is_empty()
+    }
+
     /// A session that waits for its first check.
     pub(super) fn new(now: Instant, spec: SessionSpec, rtcp_ssrc: Ssrc) -> Session {
         Session {
