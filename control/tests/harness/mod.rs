@@ -16,6 +16,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fantoccini::wd::{Capabilities, TimeoutConfiguration};
 use fantoccini::{Client, ClientBuilder};
@@ -95,16 +96,23 @@ impl Drop for Server {
     }
 }
 
-/// A chromedriver, ended when dropped.
+/// Held by whoever has browsers open: three of them fill two cores, and the tests of a program
+/// would otherwise run side by side.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A chromedriver, ended when dropped. There is one at a time: others wait for their turn.
 pub struct Browsers {
     driver: Child,
     port: u16,
     profiles: std::path::PathBuf,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Browsers {
     /// Starts chromedriver.
     pub fn start() -> Browsers {
+        // A test that failed with its browsers open spoils nothing for the next.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let port = free_port();
         let mut driver = Command::new("chromedriver")
             .arg(format!("--port={port}"))
@@ -125,6 +133,7 @@ impl Browsers {
             driver,
             port,
             profiles,
+            _turn: turn,
         }
     }
 
