@@ -4,6 +4,7 @@
 //!  page ── WebSocket ─┐
 //!  encoder ── WHIP ───┤ doors ──► sdp::Offer ──► Node (a trait: control implements it)
 //!  player ── WHEP ────┘   ◄── answer (SDP) ◄──────┘
+//!  document (control brings it) ──► firestore::Request ──► sdp::Offer
 //! ```
 //!
 //! The server answers; it never offers. Nothing here knows packets, rooms' state or databases.
@@ -12,6 +13,8 @@
 
 /// WHIP, WHEP, REST, probes and the page, over HTTP.
 pub mod doors;
+/// Documents of a Firestore database: requests in, answers out.
+pub mod firestore;
 /// Rooms' and people's names.
 pub mod name;
 /// The trait that the doors call.
