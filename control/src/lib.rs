@@ -26,6 +26,9 @@ pub mod room;
 pub mod metrics;
 pub mod node;
 
+// Pages and nodes that meet in a database.
+pub mod firestore;
+
 // A node from start to orderly end.
 pub mod banner;
 pub mod serve;
