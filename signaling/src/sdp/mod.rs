@@ -40,7 +40,7 @@ pub use transport::{Fingerprint, IceCredentials, Setup};
 const QUOTE_CHARS: usize = 64;
 
 /// The beginning of something a client wrote, for an error's sentence.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     text.chars()
         .take(QUOTE_CHARS)
         .flat_map(char::escape_debug)
