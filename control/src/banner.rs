@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use dataplane::driver::WorkerInfo;
 
 use crate::addresses::is_private;
+use crate::firestore::Place;
 
 /// Buffers that a worker asks for, bytes.
 const BUFFER_BYTES: usize = 8 << 20;
@@ -21,6 +22,8 @@ pub struct Banner<'a> {
     pub workers: &'a [WorkerInfo],
     /// Addresses that clients are told of.
     pub addresses: &'a [IpAddr],
+    /// The database where pages and nodes meet, and who we are there.
+    pub firestore: Option<&'a str>,
 }
 
 impl Banner<'_> {
@@ -36,7 +39,8 @@ impl Banner<'_> {
             ("buffers", self.buffers()),
             ("addresses", addresses.join(", ")),
         ];
-        for (name, value) in lines {
+        let firestore = self.firestore.map(|line| ("firestore", line.to_owned()));
+        for (name, value) in lines.into_iter().chain(firestore) {
             let _ = writeln!(text, "  {name:<9}  {value}");
         }
         for warning in self.warnings() {
@@ -151,6 +155,23 @@ impl Banner<'_> {
     }
 }
 
+/// The line about the database: which one, where in it, who we are there, and whether it is an
+/// emulator.
+#[must_use]
+pub fn database(place: &Place, node: &str, emulator: Option<&str>) -> String {
+    let Place {
+        project,
+        database,
+        collection,
+    } = place;
+    let database = match database.as_str() {
+        "(default)" => String::new(),
+        named => format!(", database {named}"),
+    };
+    let emulator = emulator.map_or_else(String::new, |host| format!(", emulator at {host}"));
+    format!("project {project}{database}, collection {collection}, as node {node}{emulator}")
+}
+
 /// A buffer's size as people say it.
 pub(crate) fn size(bytes: usize) -> String {
     if bytes >= 1 << 20 {
@@ -188,6 +209,7 @@ mod tests {
             https: false,
             workers,
             addresses: &addresses,
+            firestore: None,
         }
         .render()
     }
@@ -208,6 +230,24 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("warning"), "{text}");
+    }
+
+    #[test]
+    fn the_database_is_named_as_far_as_it_is_not_the_usual_one() {
+        let mut place = Place {
+            project: "meet".to_owned(),
+            database: "(default)".to_owned(),
+            collection: "offers".to_owned(),
+        };
+        assert_eq!(
+            database(&place, "n1", None),
+            "project meet, collection offers, as node n1"
+        );
+        place.database = "second".to_owned();
+        assert_eq!(
+            database(&place, "n1", Some("127.0.0.1:8791")),
+            "project meet, database second, collection offers, as node n1, emulator at 127.0.0.1:8791"
+        );
     }
 
     #[test]

@@ -181,6 +181,83 @@ pub struct Settings {
         help_heading = "Limits"
     )]
     pub publisher_bitrate: Option<Bitrate>,
+
+    /// Project of the database where pages and nodes meet; credentials as for Google's
+    /// tools (`GOOGLE_APPLICATION_CREDENTIALS`), `FIRESTORE_EMULATOR_HOST` for an emulator
+    #[arg(
+        long,
+        env = "MILLRACE_FIRESTORE_PROJECT",
+        value_name = "ID",
+        help_heading = "Firestore"
+    )]
+    pub firestore_project: Option<String>,
+    /// The project's database [default: (default)]
+    #[arg(
+        long,
+        env = "MILLRACE_FIRESTORE_DATABASE",
+        value_name = "ID",
+        help_heading = "Firestore"
+    )]
+    pub firestore_database: Option<String>,
+    /// Collection that pages write their offers to [default: broadcast_requests]
+    #[arg(
+        long,
+        env = "MILLRACE_FIRESTORE_COLLECTION",
+        value_name = "NAME",
+        help_heading = "Firestore"
+    )]
+    pub firestore_collection: Option<String>,
+    /// This node among the others; stays the same when it starts again
+    /// [default: host name and media port]
+    #[arg(
+        long,
+        env = "MILLRACE_NODE_ID",
+        value_name = "ID",
+        help_heading = "Firestore"
+    )]
+    pub node_id: Option<String>,
+    /// Seconds without a heartbeat after which others take a node for dead [default: 30]
+    #[arg(
+        long,
+        env = "MILLRACE_LEASE",
+        value_name = "SECONDS",
+        help_heading = "Firestore"
+    )]
+    pub lease: Option<u64>,
+    /// Rooms taken from the database at once [default: as --max-rooms]
+    #[arg(
+        long,
+        env = "MILLRACE_MAX_BROADCASTS",
+        value_name = "N",
+        help_heading = "Firestore"
+    )]
+    pub max_broadcasts: Option<usize>,
+    /// Seconds that meetings may go on after SIGTERM, while other nodes take new ones
+    /// [default: 60 with a database, else 0]
+    #[arg(
+        long,
+        env = "MILLRACE_DRAIN_TIME",
+        value_name = "SECONDS",
+        help_heading = "Firestore"
+    )]
+    pub drain_time: Option<u64>,
+    /// JSON file with the configuration that the Firebase console shows: with it, our page
+    /// meets the node in the database
+    #[arg(
+        long,
+        env = "MILLRACE_FIREBASE_CONFIG",
+        value_name = "FILE",
+        help_heading = "Firestore"
+    )]
+    pub firebase_config: Option<PathBuf>,
+    /// Where the Firebase SDK for pages is, an address or a folder [default: gstatic.com]
+    #[arg(
+        long,
+        env = "MILLRACE_FIREBASE_SDK",
+        value_name = "URL",
+        help_heading = "Firestore"
+    )]
+    pub firebase_sdk: Option<String>,
 }
 
 impl Settings {
@@ -203,6 +280,15 @@ impl Settings {
             max_tracks_per_session: self.max_tracks_per_session.or(file.max_tracks_per_session),
             egress_bps: self.egress_bps.or(file.egress_bps),
             publisher_bitrate: self.publisher_bitrate.or(file.publisher_bitrate),
+            firestore_project: self.firestore_project.or(file.firestore_project),
+            firestore_database: self.firestore_database.or(file.firestore_database),
+            firestore_collection: self.firestore_collection.or(file.firestore_collection),
+            node_id: self.node_id.or(file.node_id),
+            lease: self.lease.or(file.lease),
+            max_broadcasts: self.max_broadcasts.or(file.max_broadcasts),
+            drain_time: self.drain_time.or(file.drain_time),
+            firebase_config: self.firebase_config.or(file.firebase_config),
+            firebase_sdk: self.firebase_sdk.or(file.firebase_sdk),
         }
     }
 }

@@ -1,8 +1,11 @@
 //! The node's configuration: flags over environment over file over defaults.
 
+mod firestore;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::CommandFactory;
 use dataplane::driver::DriverChoice;
@@ -10,6 +13,8 @@ use signaling::doors::IceServer;
 
 use crate::bitrate::Bitrate;
 use crate::cli::{Cli, Settings};
+
+pub use firestore::{FirebaseFiles, FirestoreConfig};
 
 /// Everything that a node is told, complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +47,12 @@ pub struct Config {
     pub egress_bps: Option<Bitrate>,
     /// Bits per second that one publisher is told it may send.
     pub publisher_bitrate: Bitrate,
+    /// The database where pages and nodes meet.
+    pub firestore: Option<FirestoreConfig>,
+    /// What pages are told of Firebase.
+    pub firebase: Option<FirebaseFiles>,
+    /// How long meetings may go on after SIGTERM.
+    pub drain_time: Duration,
 }
 
 /// Files that HTTPS needs.
@@ -127,7 +138,11 @@ impl Config {
 
     /// Fills in defaults and checks what depends on other values.
     fn complete(settings: Settings) -> Result<Config, ConfigError> {
+        let max_rooms = settings.max_rooms.unwrap_or(1000);
         let config = Config {
+            firestore: firestore::firestore(&settings, max_rooms)?,
+            firebase: firestore::firebase(&settings),
+            drain_time: firestore::drain_time(&settings)?,
             http: settings.http.unwrap_or((Ipv4Addr::LOCALHOST, 8080).into()),
             media: settings
                 .media
@@ -138,7 +153,7 @@ impl Config {
             workers: settings.workers.unwrap_or_else(cores),
             driver: settings.driver.unwrap_or_default(),
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
-            max_rooms: settings.max_rooms.unwrap_or(1000),
+            max_rooms,
             max_sessions: settings.max_sessions.unwrap_or(5000),
             max_sessions_per_room: settings.max_sessions_per_room.unwrap_or(1000),
             max_tracks_per_session: settings.max_tracks_per_session.unwrap_or(8),
@@ -164,6 +179,9 @@ impl Config {
             self.max_tracks_per_session,
             tracks_max,
         )?;
+        if let Some(firestore) = &self.firestore {
+            in_range("max-broadcasts", firestore.max_broadcasts, usize::MAX)?;
+        }
         check_log(&self.log)?;
         let last_port = usize::from(self.media.port()) + self.workers - 1;
         if self.media.port() != 0 && last_port > usize::from(u16::MAX) {
@@ -211,6 +229,8 @@ impl Config {
             max_tracks_per_session: Some(self.max_tracks_per_session),
             egress_bps: self.egress_bps,
             publisher_bitrate: Some(self.publisher_bitrate),
+            drain_time: Some(self.drain_time.as_secs()),
+            ..self.database_settings()
         };
         toml::to_string(&settings).expect("settings are a flat table of plain values")
     }
@@ -430,6 +450,15 @@ mod tests {
             max-tracks-per-session = 4
             egress-bps = "9.5G"
             publisher-bitrate = 2500000
+            firestore-project = "meet"
+            firestore-database = "second"
+            firestore-collection = "offers"
+            node-id = "a-1"
+            lease = 20
+            max-broadcasts = 3
+            drain-time = 90
+            firebase-config = "/etc/firebase.json"
+            firebase-sdk = "https://cdn.example/firebase"
         "#;
         let config = read(text).unwrap();
         assert_eq!(config.public_ip.len(), 2);

@@ -11,9 +11,10 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// What any client can make this crate warn of is nothing that a person should look at. The
-/// configured filter comes after it, and may say otherwise.
-const QUIETER: &str = "rtc_dtls=error";
+/// What any client can make a crate warn of is nothing that a person should look at, and of the
+/// database we say ourselves how it stands. The configured filter comes after it, and may say
+/// otherwise.
+const QUIETER: &str = "rtc_dtls=error,firestore=warn,gcloud_sdk=off";
 
 /// The configuration is wrong.
 const EXIT_CONFIG: u8 = 2;

@@ -1,5 +1,7 @@
 //! The metrics page: Prometheus' text format, from one look at the node.
 
+mod firestore;
+
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
@@ -7,6 +9,7 @@ use dataplane::counters::Counters;
 use dataplane::driver::WorkerInfo;
 use signaling::node::Refusal;
 
+use crate::firestore::shell::Standing;
 use crate::room::{ClientKind, EndReason, Totals};
 
 /// What the node counts of its own doing, since its start.
@@ -53,6 +56,8 @@ pub struct Snapshot<'a> {
     pub counters: &'a [Counters],
     /// Commands that wait for room in a worker's queue.
     pub backlog: usize,
+    /// How the Firestore door stands, if there is one.
+    pub database: Option<&'a Standing>,
 }
 
 /// Writes the page (Prometheus text format 0.0.4).
@@ -84,6 +89,9 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
         page.sample("millrace_worker_info", &labels, 1);
     }
     page.counters(snapshot.counters);
+    if let Some(standing) = snapshot.database {
+        page.database(standing);
+    }
     page.text
 }
 
@@ -127,12 +135,7 @@ impl Page {
             self.sample(name, &[], value as u64);
         }
         self.family("millrace_sessions", "gauge", "Media sessions.");
-        let sessions = [
-            (ClientKind::Page, totals.sessions_page),
-            (ClientKind::Encoder, totals.sessions_encoder),
-            (ClientKind::Viewer, totals.sessions_viewer),
-        ];
-        for (client, count) in sessions {
+        for (client, count) in ClientKind::ALL.into_iter().zip(totals.sessions) {
             self.sample(
                 "millrace_sessions",
                 &[("client", &client.label())],
@@ -142,8 +145,7 @@ impl Page {
     }
 
     fn tally(&mut self, tally: &Tally) {
-        let clients = [ClientKind::Page, ClientKind::Encoder, ClientKind::Viewer];
-        let clients = clients.map(ClientKind::label);
+        let clients = ClientKind::ALL.map(ClientKind::label);
         let joins = (
             "millrace_joins_total",
             "People, encoders and players that came in.",
@@ -227,6 +229,7 @@ fn refusal_label(refusal: &Refusal) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::firestore::share::{BOUNDS_US, Histogram};
 
     #[test]
     fn every_line_is_a_comment_or_a_sample_of_the_family_above() {
@@ -250,6 +253,17 @@ mod tests {
             workers: &[],
             counters: &counters,
             backlog: 0,
+            database: Some(&Standing {
+                ready: Ok(()),
+                counters: crate::firestore::desk::Counters {
+                    answered: 5,
+                    ..Default::default()
+                },
+                share: Histogram {
+                    counts: [1; BOUNDS_US.len() + 1],
+                    sum_us: 12,
+                },
+            }),
         });
         let mut family = "";
         for line in page.lines() {
@@ -260,7 +274,10 @@ mod tests {
                 Some(header) => family = header.split(' ').next().unwrap(),
                 None => {
                     let (sample, value) = line.rsplit_once(' ').unwrap();
-                    assert_eq!(sample.split('{').next(), Some(family), "{line}");
+                    let name = sample.split('{').next().unwrap();
+                    let ends = ["", "_bucket", "_sum", "_count"];
+                    let of_family = ends.iter().any(|end| format!("{family}{end}") == name);
+                    assert!(of_family, "{line}");
                     value.parse::<u64>().unwrap();
                 }
             }
@@ -273,6 +290,11 @@ mod tests {
             "millrace_refusals_total{reason=\"room_full\"} 1",
             "millrace_rtp_received_total{worker=\"0\"} 7",
             "millrace_rtp_received_total{worker=\"1\"} 0",
+            "millrace_firestore_up 1",
+            "millrace_firestore_answered_total 5",
+            "millrace_firestore_answer_microseconds_bucket{le=\"200\"} 2",
+            "millrace_firestore_answer_microseconds_bucket{le=\"+Inf\"} 11",
+            "millrace_firestore_answer_microseconds_count 11",
         ] {
             assert!(page.lines().any(|line| line == sample), "{sample}\n{page}");
         }

@@ -4,6 +4,7 @@
 //! does not pass here.
 
 mod doors;
+mod requests;
 
 #[cfg(test)]
 mod tests;
@@ -18,11 +19,15 @@ use dataplane::driver::{Dataplane, QueueFull, WorkerInfo};
 use dataplane::event::Event;
 use signaling::node::{PersonId, Refusal, RoomEvent};
 use signaling::sdp::Candidate;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tracing::{debug, info, warn};
 
+use crate::firestore::shell::Standing;
 use crate::metrics::{self, Snapshot, Tally};
 use crate::room::{Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
+
+pub use requests::Report;
+use requests::Untold;
 
 /// Events that wait for one person to read them, beside what a full room can do at one moment.
 const PERSON_QUEUE_LEN: usize = 256;
@@ -41,6 +46,8 @@ const TICK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Millrace {
     state: Mutex<State>,
+    /// Rings when the Firestore door is to be told something.
+    bell: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -51,6 +58,10 @@ struct State {
     /// Length of each of these channels.
     person_queue_len: usize,
     tally: Tally,
+    /// What the Firestore door is to be told, if there is one.
+    untold: Option<Untold>,
+    /// How that door stands.
+    database: Option<Standing>,
 }
 
 /// The workers, as far as control has to do with them.
@@ -92,9 +103,12 @@ impl Millrace {
             people: BTreeMap::new(),
             person_queue_len: PERSON_QUEUE_LEN + MOMENT_EVENTS * limits.sessions_per_room,
             tally: Tally::default(),
+            untold: None,
+            database: None,
         };
         Millrace {
             state: Mutex::new(state),
+            bell: Arc::new(Notify::new()),
         }
     }
 
@@ -138,6 +152,13 @@ impl Millrace {
         let mut state = self.lock();
         let result = what(&mut state, now());
         state.carry_out();
+        if state
+            .untold
+            .as_ref()
+            .is_some_and(|untold| !untold.is_empty())
+        {
+            self.bell.notify_one();
+        }
         result
     }
 
@@ -200,11 +221,15 @@ impl State {
                 }
             }
             if slow.is_empty() {
-                return;
+                break;
             }
             for person in slow {
                 self.rooms.handle_leave(&person, EndReason::TooSlow);
             }
+        }
+        let changed = self.rooms.take_changed();
+        if let Some(untold) = &mut self.untold {
+            untold.changed(changed);
         }
     }
 
@@ -231,6 +256,11 @@ impl State {
             } => {
                 info!(session = session.0, %room, %reason, "session ended");
                 self.tally.ended(reason);
+            }
+            Effect::RequestEnded { request, reason } => {
+                if let Some(untold) = &mut self.untold {
+                    untold.ended(request, reason.to_string());
+                }
             }
         }
         Ok(())
@@ -268,6 +298,7 @@ impl State {
             workers: &self.workers.infos,
             counters: &self.workers.counters,
             backlog: self.workers.waiting(),
+            database: self.database.as_ref(),
         })
     }
 }

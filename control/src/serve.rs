@@ -1,7 +1,7 @@
 //! A node from start to orderly end.
 
 use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,10 @@ use signaling::doors::{self, DoorOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::addresses::{self, Reach};
-use crate::banner::Banner;
-use crate::config::{Config, TlsFiles};
+use crate::banner::{self, Banner};
+use crate::config::{Config, FirestoreConfig, TlsFiles};
+use crate::firestore::desk::DeskConfig;
+use crate::firestore::shell::Door;
 use crate::node::Millrace;
 use crate::room::RoomLimits;
 
@@ -27,6 +29,12 @@ const HTTP_END: Duration = Duration::from_millis(200);
 
 /// How long the workers have to end before the program ends without them.
 const WORKERS_END: Duration = Duration::from_millis(500);
+
+/// How long the database has to take in that the node ends.
+const DATABASE_END: Duration = Duration::from_secs(3);
+
+/// How often a draining node looks whether its last meeting is over.
+const DRAIN_SPAN: Duration = Duration::from_millis(100);
 
 /// Threads for DTLS handshakes: one does about 1,700 a second, and a machine of one core has no more.
 const DTLS_THREADS: usize = 2;
@@ -103,11 +111,22 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     };
     let addresses = reach.addresses();
     let workers = dataplane.workers();
+    let media_port = workers.first().map_or(0, |worker| worker.port);
+    let desk = config
+        .firestore
+        .as_ref()
+        .map(|firestore| desk_config(&config, firestore, media_port, &addresses, http));
+    let database = config.firestore.as_ref().zip(desk.as_ref());
+    let emulator = std::env::var("FIRESTORE_EMULATOR_HOST").ok();
+    let database = database.map(|(firestore, desk)| {
+        banner::database(&firestore.place, &desk.node, emulator.as_deref())
+    });
     let banner = Banner {
         http,
         https: tls.is_some(),
         workers,
         addresses: &addresses,
+        firestore: database.as_deref(),
     };
     // Nobody may read it: a closed pipe is no reason not to serve.
     let _ = writeln!(io::stdout(), "{}", banner.render());
@@ -120,20 +139,64 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let handle = Handle::new();
     let mut doors = tokio::spawn(open_doors(listener, tls, &node, &config, handle.clone())?);
     let mut pump = tokio::spawn(Arc::clone(&node).run(events));
-    tokio::select! {
-        () = ends.next() => {}
-        ended = &mut doors => ended.map_err(io::Error::other)??,
+    let database = config.firestore.clone().zip(desk).map(|(firestore, desk)| {
+        let seed = random_u64();
+        Door::open(firestore.place, desk, seed, Arc::clone(&node))
+    });
+    let asked = tokio::select! {
+        asked = ends.next() => asked,
+        ended = &mut doors => {
+            ended.map_err(io::Error::other)??;
+            Asked::AtOnce
+        }
         _ = &mut pump => return Err(io::Error::other("all media workers ended").into()),
-    }
+    };
+    let ending = async {
+        if asked == Asked::ByAndBy && !config.drain_time.is_zero() {
+            drain(&node, database.as_ref(), config.drain_time).await;
+        }
+        end(node, database, handle).await;
+    };
     tokio::select! {
-        () = end(node, handle) => Ok(()),
-        () = ends.next() => std::process::exit(INTERRUPTED),
+        () = ending => Ok(()),
+        _ = ends.next() => std::process::exit(INTERRUPTED),
+    }
+}
+
+/// Meetings go on for this long, and no new ones begin.
+async fn drain(node: &Millrace, database: Option<&Door>, time: Duration) {
+    tracing::info!(
+        "no new rooms; ending when the last is empty, or in {} s",
+        time.as_secs()
+    );
+    node.drain();
+    if let Some(database) = database {
+        database.drain().await;
+    }
+    let emptied = async {
+        let mut looks = tokio::time::interval(DRAIN_SPAN);
+        loop {
+            looks.tick().await;
+            if node.usage().rooms == 0 {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(time, emptied).await.is_err() {
+        tracing::info!("the time is over, and rooms are not empty");
     }
 }
 
 /// The orderly end: nobody comes in, everybody is told, then everything closes.
-async fn end(node: Arc<Millrace>, handle: Handle<SocketAddr>) {
+async fn end(node: Arc<Millrace>, database: Option<Door>, handle: Handle<SocketAddr>) {
     tracing::info!("shutting down");
+    if let Some(database) = database
+        && tokio::time::timeout(DATABASE_END, database.end())
+            .await
+            .is_err()
+    {
+        tracing::warn!("the database did not take in time that this node ends");
+    }
     node.close();
     tokio::time::sleep(GOODBYE).await;
     handle.graceful_shutdown(Some(HTTP_END));
@@ -209,6 +272,38 @@ fn dataplane_config(config: &Config) -> DataplaneConfig {
     }
 }
 
+fn desk_config(
+    config: &Config,
+    firestore: &FirestoreConfig,
+    media_port: u16,
+    addresses: &[IpAddr],
+    http: SocketAddr,
+) -> DeskConfig {
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let scheme = if config.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    DeskConfig {
+        node: firestore.node_id(media_port),
+        incarnation: format!("{:016x}", random_u64()),
+        addresses: addresses.join(","),
+        http: format!("{scheme}://{http}"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        lease: firestore.lease,
+        broadcasts_max: firestore.max_broadcasts,
+        sessions_max: config.max_sessions,
+    }
+}
+
+/// A number that no other start has.
+fn random_u64() -> u64 {
+    let mut bytes = [0; 8];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the certificate was made with the same generator");
+    u64::from_ne_bytes(bytes)
+}
+
 fn room_limits(config: &Config) -> RoomLimits {
     RoomLimits {
         rooms: config.max_rooms,
@@ -233,10 +328,19 @@ impl Ends {
         })
     }
 
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => Asked::ByAndBy,
+            _ = self.interrupt.recv() => Asked::AtOnce,
         }
     }
+}
+
+/// How the program was asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// By whoever runs it: meetings may come to their end.
+    ByAndBy,
+    /// By somebody at the terminal.
+    AtOnce,
 }

@@ -7,6 +7,7 @@ use dataplane::driver::{Dataplane, DataplaneConfig, DriverKind};
 use rustix::process::{Resource, getrlimit};
 
 use crate::config::Config;
+use crate::firestore::{Database, Place, Trouble};
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct Facts {
     pub cores: usize,
     /// Where the kernel reads the time.
     pub clock_source: Option<String>,
+    /// Whether the database can be used, if one is configured.
+    pub database: Option<Result<(), Trouble>>,
 }
 
 /// Whether an offload can be used.
@@ -84,6 +87,10 @@ impl Facts {
             locked_memory_bytes: getrlimit(Resource::Memlock).current,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             clock_source: read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
+            database: config
+                .firestore
+                .as_ref()
+                .map(|firestore| try_database(&firestore.place)),
         };
         facts.try_worker(config);
         facts
@@ -113,6 +120,15 @@ impl Facts {
             Err(error) => self.worker = Err(error.to_string()),
         }
     }
+}
+
+/// Opens the database and asks it for something.
+fn try_database(place: &Place) -> Result<(), Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::Unreachable(error.to_string()))?;
+    runtime.block_on(async { Database::open(place).await?.check().await })
 }
 
 /// A file of one line, if it is there.

@@ -10,6 +10,7 @@ use dataplane::driver::DriverKind;
 
 use crate::banner::size;
 use crate::config::Config;
+use crate::firestore::{Place, Trouble};
 
 pub use facts::{Facts, Offload};
 
@@ -89,7 +90,7 @@ pub fn run(config: &Config) -> bool {
 /// Judges what was found.
 #[must_use]
 pub fn checks(facts: &Facts, config: &Config) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         kernel(facts),
         worker(facts),
         io_uring(facts),
@@ -116,7 +117,11 @@ pub fn checks(facts: &Facts, config: &Config) -> Vec<Check> {
         locked_memory(facts),
         cores(facts, config),
         clock(facts),
-    ]
+    ];
+    if let (Some(found), Some(firestore)) = (&facts.database, &config.firestore) {
+        checks.push(database(found, &firestore.place));
+    }
+    checks
 }
 
 /// Writes the checks in aligned columns.
@@ -374,6 +379,32 @@ fn clock(facts: &Facts) -> Check {
     }
 }
 
+fn database(found: &Result<(), Trouble>, place: &Place) -> Check {
+    const NAME: &str = "database";
+    let project = &place.project;
+    match found {
+        Ok(()) => Check::new(
+            NAME,
+            Verdict::Good,
+            format!("project {project}: reached, and {} can be read", place.collection),
+        ),
+        Err(Trouble::Denied(reason)) => Check::new(
+            NAME,
+            Verdict::Missing,
+            format!("project {project} lets us in nowhere: {reason}"),
+        )
+        .fix("export GOOGLE_APPLICATION_CREDENTIALS=/path/to/key.json")
+        .fix(format!(
+            "gcloud projects add-iam-policy-binding {project} --role roles/datastore.user --member serviceAccount:NAME"
+        )),
+        Err(Trouble::Unreachable(reason)) => Check::new(
+            NAME,
+            Verdict::Missing,
+            format!("project {project}: {reason}"),
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -398,6 +429,7 @@ mod tests {
             locked_memory_bytes: None,
             cores: 2,
             clock_source: Some("tsc".to_owned()),
+            database: None,
         }
     }
 
@@ -448,6 +480,24 @@ mod tests {
             ..good()
         };
         assert!(verdicts(&facts).contains(&("media worker", Verdict::Missing)));
+    }
+
+    #[test]
+    fn a_database_that_refuses_us_comes_with_what_to_do() {
+        use clap::Parser;
+        let args = ["millrace", "--workers", "2", "--firestore-project", "meet"];
+        let config = Config::load(&crate::cli::Cli::parse_from(args)).unwrap();
+        let denied = Trouble::Denied("missing or insufficient permissions".to_owned());
+        for (database, verdict) in [(Ok(()), Verdict::Good), (Err(denied), Verdict::Missing)] {
+            let facts = Facts {
+                database: Some(database),
+                ..good()
+            };
+            let checks = checks(&facts, &config);
+            let check = checks.last().unwrap();
+            assert_eq!((check.name, check.verdict), ("database", verdict));
+            assert!(check.found.contains("meet"), "{check:?}");
+        }
     }
 
     #[test]

@@ -13,3 +13,18 @@ pub mod message;
 
 /// The decisions.
 pub mod desk;
+
+// The database: what is asked of it, what its stream says, and how it is reached.
+mod client;
+mod delay;
+mod encoding;
+mod hearing;
+mod listener;
+mod query;
+
+// What ties them together.
+mod outbox;
+pub mod share;
+pub mod shell;
+
+pub use client::{Database, Place, Trouble};

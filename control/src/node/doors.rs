@@ -86,7 +86,11 @@ impl Node for Millrace {
     fn ready(&self) -> Result<(), String> {
         let state = self.lock();
         let ready = state.rooms.ready().and_then(|()| state.workers.check());
-        ready.map_err(|refusal| refusal.to_string())
+        ready.map_err(|refusal| refusal.to_string())?;
+        match &state.database {
+            Some(database) => database.ready.clone(),
+            None => Ok(()),
+        }
     }
 
     fn metrics(&self) -> String {

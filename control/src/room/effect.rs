@@ -47,27 +47,53 @@ pub enum Effect {
         /// Why.
         reason: EndReason,
     },
+    /// The session of a document's request ended by itself: whoever asked for it is to be told.
+    RequestEnded {
+        /// The document's id.
+        request: String,
+        /// Why.
+        reason: EndReason,
+    },
 }
 
-/// What kind of client a session belongs to.
+/// What kind of client a session belongs to. Those that only watch come last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ClientKind {
     /// A person in the page.
     Page,
+    /// A person who came by a document.
+    Member,
     /// A WHIP encoder.
     Encoder,
+    /// A document's broadcaster.
+    Broadcaster,
     /// A WHEP player.
     Viewer,
+    /// A document's participant.
+    Participant,
 }
 
 impl ClientKind {
+    /// All of them.
+    pub const ALL: [ClientKind; 6] = [
+        ClientKind::Page,
+        ClientKind::Member,
+        ClientKind::Encoder,
+        ClientKind::Broadcaster,
+        ClientKind::Viewer,
+        ClientKind::Participant,
+    ];
+
     /// Its name in logs and metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
             ClientKind::Page => "page",
+            ClientKind::Member => "member",
             ClientKind::Encoder => "whip",
+            ClientKind::Broadcaster => "broadcaster",
             ClientKind::Viewer => "whep",
+            ClientKind::Participant => "participant",
         }
     }
 }
@@ -90,6 +116,9 @@ pub enum EndReason {
     /// Somebody closed the room.
     #[error("the room was closed")]
     RoomClosed,
+    /// The room's broadcaster hung up.
+    #[error("the broadcast is over")]
+    BroadcastOver,
     /// The node is shutting down.
     #[error("the node is shutting down")]
     NodeEnding,
@@ -103,12 +132,13 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason's label, for metrics that show zeros too.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "left",
         "grace_over",
         "too_slow",
         "replaced",
         "room_closed",
+        "broadcast_over",
         "node_ending",
         "worker_failed",
         "never_connected",
@@ -124,6 +154,17 @@ impl EndReason {
         matches!(self, EndReason::Engine(_) | EndReason::WorkerFailed)
     }
 
+    /// Whether the database's desk made the end itself, or has been told that all ends.
+    pub(super) fn is_known_to_desk(self) -> bool {
+        matches!(
+            self,
+            EndReason::Left
+                | EndReason::Replaced
+                | EndReason::BroadcastOver
+                | EndReason::NodeEnding
+        )
+    }
+
     /// Its name in metrics.
     #[must_use]
     pub fn label(self) -> &'static str {
@@ -133,6 +174,7 @@ impl EndReason {
             EndReason::TooSlow => "too_slow",
             EndReason::Replaced => "replaced",
             EndReason::RoomClosed => "room_closed",
+            EndReason::BroadcastOver => "broadcast_over",
             EndReason::NodeEnding => "node_ending",
             EndReason::WorkerFailed => "worker_failed",
             EndReason::Engine(CloseReason::NeverConnected) => "never_connected",

@@ -20,8 +20,8 @@ impl Rooms {
     pub fn handle_event(&mut self, now: Instant, worker: usize, event: &Event) {
         match event {
             Event::Connected { session, .. } => self.on_connected(*session),
-            Event::Closed { session, reason } => self.on_closed(*session, (*reason).into()),
-            Event::WorkerRestarted => self.on_worker_restarted(worker),
+            Event::Closed { session, reason } => self.on_closed(now, *session, (*reason).into()),
+            Event::WorkerRestarted => self.on_worker_restarted(now, worker),
             Event::Speaking { track, speaking } => self.on_speaking(*track, *speaking),
             Event::Report(report) => self.on_report(now, worker, report),
             // Where a peer is and when its first packet came are the engine's own business.
@@ -37,25 +37,26 @@ impl Rooms {
         }
     }
 
-    fn on_worker_restarted(&mut self, worker: usize) {
+    fn on_worker_restarted(&mut self, now: Instant, worker: usize) {
         let on_it = |(id, session): (&SessionId, &Session)| {
-            (session.worker == worker).then_some((session.owner.client(), *id))
+            (session.worker == worker).then_some((session.origin.client, *id))
         };
         let mut lost: Vec<(ClientKind, SessionId)> =
             self.sessions.iter().filter_map(on_it).collect();
         // Players go first: none is to be fed from the next publisher, who is lost too.
         lost.sort_by_key(|(client, _)| std::cmp::Reverse(*client));
         for (_, session) in lost {
-            self.on_closed(session, EndReason::WorkerFailed);
+            self.on_closed(now, session, EndReason::WorkerFailed);
         }
     }
 
-    fn on_closed(&mut self, id: SessionId, reason: EndReason) {
+    fn on_closed(&mut self, now: Instant, id: SessionId, reason: EndReason) {
         let owner = self.sessions.get(&id).map(|session| session.owner.clone());
         match owner {
             // The person stays: a new offer makes a new session.
             Some(Owner::Page(person)) => {
                 self.end_session(id, reason);
+                self.await_document(&person, now);
                 self.notify_tracks(&person);
                 let event = RoomEvent::MediaLost {
                     reason: reason.to_string(),

@@ -20,6 +20,7 @@ mod people;
 mod person;
 mod plan;
 mod random;
+mod requests;
 mod session;
 mod translate;
 mod view;
@@ -28,7 +29,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use dataplane::command::Command;
@@ -39,8 +40,10 @@ use signaling::sdp::Candidate;
 
 pub use effect::{ClientKind, Effect, EndReason};
 pub use people::Entry;
+pub use person::Said;
 pub use random::Random;
-pub use view::Totals;
+pub use requests::{Request, RequestKind};
+pub use view::{MembersSight, Sight, Totals, Usage};
 
 use person::{Person, Room};
 use session::{Owner, PublishedTrack, Session};
@@ -81,10 +84,16 @@ pub struct Rooms {
     tokens: BTreeMap<String, PersonId>,
     sessions: BTreeMap<SessionId, Session>,
     resources: BTreeMap<String, SessionId>,
+    /// Sessions of broadcasters and participants, by their document's id.
+    requests: BTreeMap<String, SessionId>,
     tracks: BTreeMap<TrackId, PublishedTrack>,
     egress: Vec<Egress>,
+    /// No new rooms are made.
+    draining: bool,
     ending: bool,
     effects: VecDeque<Effect>,
+    /// Rooms that look otherwise than when this was last asked for.
+    changed: BTreeSet<RoomName>,
 }
 
 /// What one worker sent, as last reported.
@@ -110,9 +119,12 @@ impl Rooms {
             tokens: BTreeMap::new(),
             sessions: BTreeMap::new(),
             resources: BTreeMap::new(),
+            requests: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            draining: false,
             ending: false,
             effects: VecDeque::new(),
+            changed: BTreeSet::new(),
         }
     }
 
@@ -121,11 +133,24 @@ impl Rooms {
         self.effects.pop_front()
     }
 
+    /// Rooms that look otherwise than when this was last asked for, or are gone.
+    pub fn take_changed(&mut self) -> BTreeSet<RoomName> {
+        std::mem::take(&mut self.changed)
+    }
+
     /// Whether newcomers are taken, and why not.
     ///
     /// # Errors
     /// What is used up.
     pub fn ready(&self) -> Result<(), Refusal> {
+        if self.draining {
+            return Err(Refusal::ShuttingDown);
+        }
+        self.check_node()
+    }
+
+    /// Whether there is a place on the node for one more.
+    fn check_node(&self) -> Result<(), Refusal> {
         if self.ending {
             return Err(Refusal::ShuttingDown);
         }
@@ -146,9 +171,10 @@ impl Rooms {
 
     /// Whether there is a place in `room` for one more.
     fn check_place(&self, name: &RoomName) -> Result<(), Refusal> {
-        self.ready()?;
+        self.check_node()?;
         let limits = self.config.limits;
         match self.rooms.get(name) {
+            None if self.draining => Err(Refusal::ShuttingDown),
             Some(room) if room.places() >= limits.sessions_per_room => {
                 Err(Refusal::RoomFull(limits.sessions_per_room))
             }
@@ -163,11 +189,13 @@ impl Rooms {
     /// The room of this name, made on the worker with the fewest sessions when it does not exist.
     fn room_or_new(&mut self, name: &RoomName) -> &mut Room {
         let worker = self.idlest_worker();
+        self.changed.insert(name.clone());
         self.rooms.entry(name.clone()).or_insert_with(|| Room {
             worker,
             people: Vec::new(),
             viewers: Vec::new(),
-            speaking: std::collections::BTreeSet::new(),
+            speaking: BTreeSet::new(),
+            chat: VecDeque::new(),
         })
     }
 
@@ -185,6 +213,7 @@ impl Rooms {
 
     /// Forgets the room if nobody is in it any more.
     fn drop_room_if_empty(&mut self, name: &RoomName) {
+        self.changed.insert(name.clone());
         if self.rooms.get(name).is_some_and(|room| room.places() == 0) {
             self.rooms.remove(name);
         }
@@ -214,6 +243,13 @@ impl Rooms {
             }
         }
         self.forget_tracks(&session.room, &gone);
+        if let Some(request) = session.origin.request {
+            self.requests.remove(&request);
+            if !reason.is_known_to_desk() {
+                self.effects
+                    .push_back(Effect::RequestEnded { request, reason });
+            }
+        }
         let room = session.room.clone();
         self.effects.push_back(Effect::SessionEnded {
             session: id,
@@ -261,6 +297,7 @@ impl Rooms {
 
     /// Tells everybody in the room but one.
     fn notify_others(&mut self, room: &RoomName, but: Option<&PersonId>, event: &RoomEvent) {
+        self.changed.insert(room.clone());
         let Some(room) = self.rooms.get(room) else {
             return;
         };

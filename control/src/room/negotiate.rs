@@ -10,7 +10,7 @@ use signaling::sdp::{Answer, Decision, Offer};
 
 use super::effect::Effect;
 use super::plan::{Plan, PlannedTrack, no_media};
-use super::session::{Owner, PublishedTrack, Receiver, Session};
+use super::session::{Origin, Owner, PublishedTrack, Receiver, Session};
 use super::{Rooms, random, track_name, translate};
 
 impl Rooms {
@@ -19,13 +19,17 @@ impl Rooms {
         &mut self,
         room: &RoomName,
         owner: Owner,
+        origin: Origin,
         offer: &Offer,
         cname: String,
     ) -> SessionId {
         let id = SessionId(self.next_id);
         self.next_id += 1;
         let worker = self.room_or_new(room).worker;
-        let client = owner.client();
+        let client = origin.client;
+        if let (Some(request), Owner::Encoder(..) | Owner::Viewer(..)) = (&origin.request, &owner) {
+            self.requests.insert(request.clone(), id);
+        }
         match &owner {
             Owner::Page(person) | Owner::Encoder(person, _) => {
                 if let Some(person) = self.people.get_mut(person) {
@@ -38,6 +42,7 @@ impl Rooms {
             room: room.clone(),
             worker,
             owner,
+            origin,
             local: random::ice_credentials(&mut *self.random),
             remote_ufrag: offer.ice.ufrag.clone(),
             dtls: translate::dtls_spec(offer),

@@ -8,10 +8,10 @@ use signaling::node::{
 };
 use signaling::sdp::{self, Offer, Section};
 
-use super::effect::EndReason;
+use super::effect::{ClientKind, EndReason};
 use super::person::Presence;
 use super::plan::{Intent, Numbers, Plan, Watch};
-use super::session::{Owner, Session};
+use super::session::{Origin, Owner, Session};
 use super::{Rooms, random, track_name, translate};
 
 /// What an encoder is called that does not say.
@@ -67,7 +67,8 @@ impl Rooms {
                 if let Some(before) = before {
                     self.end_session(before, EndReason::Replaced);
                 }
-                self.open_session(&room, Owner::Page(id.clone()), &page.offer, cname)
+                let origin = self.origin_of(id);
+                self.open_session(&room, Owner::Page(id.clone()), origin, &page.offer, cname)
             }
         };
         if kept.is_some() {
@@ -82,14 +83,29 @@ impl Rooms {
     /// An offer that cannot be served; limits. Nothing has changed then.
     pub fn handle_connect(&mut self, request: &Connect) -> Result<Connected, Refusal> {
         self.check_place(&request.room)?;
-        let offer = &request.offer;
+        let origin = match request.door {
+            Door::Whip => ClientKind::Encoder.into(),
+            Door::Whep => ClientKind::Viewer.into(),
+        };
         let cname = random::id(&mut *self.random);
+        let plan = self.plan_connect(None, request, &cname)?;
+        Ok(self.connect(request, origin, plan, cname))
+    }
+
+    /// What the offer of an encoder or a player makes of its session, or of none.
+    pub(super) fn plan_connect(
+        &mut self,
+        session: Option<SessionId>,
+        request: &Connect,
+        cname: &str,
+    ) -> Result<Plan, Refusal> {
+        let offer = &request.offer;
         let intents = match request.door {
             Door::Whip => encoder_intents(offer),
-            Door::Whep => viewer_intents(offer, &cname),
+            Door::Whep => viewer_intents(offer, cname),
         };
         let plan = Plan::new(
-            None,
+            session.and_then(|id| self.sessions.get(&id)),
             offer,
             &intents,
             self.config.limits.tracks_per_session,
@@ -101,6 +117,17 @@ impl Rooms {
         if plan.publishes.is_empty() && plan.receives.is_empty() {
             return Err(Refusal::Unservable(nothing_to_do(request.door).to_owned()));
         }
+        Ok(plan)
+    }
+
+    /// Makes the session of an encoder or a player.
+    pub(super) fn connect(
+        &mut self,
+        request: &Connect,
+        origin: Origin,
+        plan: Plan,
+        cname: String,
+    ) -> Connected {
         let resource = ResourceId(random::id(&mut *self.random));
         let (owner, cname) = match request.door {
             Door::Whip => {
@@ -113,15 +140,15 @@ impl Rooms {
             }
             Door::Whep => (Owner::Viewer(resource.clone(), None), cname),
         };
-        let session = self.open_session(&request.room, owner, offer, cname);
+        let session = self.open_session(&request.room, owner, origin, &request.offer, cname);
         self.resources.insert(resource.0.clone(), session);
-        let answer = self.carry_out(session, plan, offer);
+        let answer = self.carry_out(session, plan, &request.offer);
         let etag = self.sessions.get(&session).map(etag).unwrap_or_default();
-        Ok(Connected {
+        Connected {
             resource,
             answer,
             etag,
-        })
+        }
     }
 
     /// Takes a WHIP or WHEP `PATCH`: an ICE restart when the credentials are new, else candidates,
@@ -169,7 +196,7 @@ impl Rooms {
     }
 
     /// New credentials of the client's ask for an ICE restart (RFC 8839 section 4.4.1.1.1).
-    fn restart_ice_if_new(&mut self, id: SessionId, offer: &Offer) {
+    pub(super) fn restart_ice_if_new(&mut self, id: SessionId, offer: &Offer) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };

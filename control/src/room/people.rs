@@ -95,7 +95,7 @@ impl Rooms {
             Presence::Page { token } | Presence::Suspended { token, .. } => {
                 self.tokens.remove(token);
             }
-            Presence::Encoder => {}
+            Presence::Encoder | Presence::Document { .. } => {}
         }
         if let Some(room) = self.rooms.get_mut(&name) {
             room.people.retain(|other| other != id);
@@ -130,6 +130,16 @@ impl Rooms {
         self.empty_room(name, EndReason::RoomClosed)
     }
 
+    /// The room of a broadcaster who hung up ends, and every session in it.
+    pub fn handle_broadcast_over(&mut self, name: &RoomName) {
+        self.empty_room(name, EndReason::BroadcastOver);
+    }
+
+    /// No room is made from now on; those that are there live on.
+    pub fn handle_drain(&mut self) {
+        self.draining = true;
+    }
+
     /// The node ends: nobody new comes in, everybody in it is told.
     pub fn handle_shutdown(&mut self) {
         self.ending = true;
@@ -141,7 +151,7 @@ impl Rooms {
 
     /// Removes people whose grace time is over.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let over = |person: &Person| matches!(person.presence, Presence::Suspended { until, .. } if until <= now);
+        let over = |person: &Person| person.presence.until().is_some_and(|until| until <= now);
         let gone = self.people.iter().filter(|(_, person)| over(person));
         let gone: Vec<PersonId> = gone.map(|(id, _)| id.clone()).collect();
         for person in gone {
@@ -152,11 +162,8 @@ impl Rooms {
     /// When the next grace time is over.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let until = |person: &Person| match person.presence {
-            Presence::Suspended { until, .. } => Some(until),
-            Presence::Page { .. } | Presence::Encoder => None,
-        };
-        self.people.values().filter_map(until).min()
+        let waits = self.people.values();
+        waits.filter_map(|person| person.presence.until()).min()
     }
 
     /// A person muted or unmuted one of their sources; others are told if it is published.
@@ -195,6 +202,7 @@ impl Rooms {
         };
         let (from, name, text) = (id.clone(), person.name.clone(), text.to_owned());
         let room = person.room.clone();
+        self.remember_said(&room, &from, &name, &text);
         self.notify_others(&room, None, &RoomEvent::Chat { from, name, text });
     }
 
@@ -206,6 +214,18 @@ impl Rooms {
         presence: Presence,
     ) -> PersonId {
         let id = PersonId(random::id(&mut *self.random));
+        self.add_person_as(&id, room, name, presence);
+        id
+    }
+
+    /// The same for a person whose id is known already.
+    pub(super) fn add_person_as(
+        &mut self,
+        id: &PersonId,
+        room: &RoomName,
+        name: PersonName,
+        presence: Presence,
+    ) {
         let person = Person {
             name,
             room: room.clone(),
@@ -217,10 +237,9 @@ impl Rooms {
         };
         self.people.insert(id.clone(), person);
         self.room_or_new(room).people.push(id.clone());
-        if let Some(person) = self.person_view(&id) {
-            self.notify_others(room, Some(&id), &RoomEvent::PersonJoined { person });
+        if let Some(person) = self.person_view(id) {
+            self.notify_others(room, Some(id), &RoomEvent::PersonJoined { person });
         }
-        id
     }
 
     /// Tells the others what somebody publishes now.

@@ -1,9 +1,10 @@
 //! A room and the people in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use dataplane::id::{SessionId, TrackId};
+use serde::Serialize;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{PersonId, SourceKind};
 
@@ -18,6 +19,21 @@ pub(super) struct Room {
     pub(super) viewers: Vec<SessionId>,
     /// Who speaks, as people were last told.
     pub(super) speaking: BTreeSet<PersonId>,
+    /// What was said last, for members: they read it in the room's document.
+    pub(super) chat: VecDeque<Said>,
+}
+
+/// Something that was said in a room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Said {
+    /// Its number in the room; grows.
+    pub n: u64,
+    /// Who.
+    pub from: PersonId,
+    /// Their name then.
+    pub name: PersonName,
+    /// What.
+    pub text: String,
 }
 
 impl Room {
@@ -46,6 +62,17 @@ pub(super) struct Person {
     pub(super) cname: String,
 }
 
+impl Presence {
+    /// When they are removed, if they do not come back before.
+    pub(super) fn until(&self) -> Option<Instant> {
+        match self {
+            Presence::Suspended { until, .. } => Some(*until),
+            Presence::Document { until } => *until,
+            Presence::Page { .. } | Presence::Encoder => None,
+        }
+    }
+}
+
 /// How somebody is connected to the room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Presence {
@@ -55,4 +82,7 @@ pub(super) enum Presence {
     Suspended { token: String, until: Instant },
     /// By a WHIP session, and as long as it lasts.
     Encoder,
+    /// By a document that bears their id. Their media was lost if there is an `until`: then they
+    /// are removed, unless they offer again.
+    Document { until: Option<Instant> },
 }

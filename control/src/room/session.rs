@@ -19,6 +19,8 @@ pub(super) struct Session {
     pub(super) worker: usize,
     /// Whose it is.
     pub(super) owner: Owner,
+    /// Who asked for it.
+    pub(super) origin: Origin,
     /// Our ICE credentials.
     pub(super) local: IceCredentials,
     /// The client's ufrag: another one in an offer means an ICE restart (RFC 8839 section 4.4.1.1.1).
@@ -68,13 +70,20 @@ pub(super) enum Owner {
     Viewer(ResourceId, Option<PersonId>),
 }
 
-impl Owner {
-    /// What kind of client this is.
-    pub(super) fn client(&self) -> ClientKind {
-        match self {
-            Owner::Page(_) => ClientKind::Page,
-            Owner::Encoder(..) => ClientKind::Encoder,
-            Owner::Viewer(..) => ClientKind::Viewer,
+/// Who asked for a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// What kind of client.
+    pub(super) client: ClientKind,
+    /// The document's id, for those that came by one.
+    pub(super) request: Option<String>,
+}
+
+impl From<ClientKind> for Origin {
+    fn from(client: ClientKind) -> Origin {
+        Origin {
+            client,
+            request: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use signaling::name::RoomName;
 use signaling::node::{self, PersonId, RoomDetail, RoomSummary, TrackMedia};
 
 use super::effect::ClientKind;
-use super::person::{Person, Room};
+use super::person::{Person, Room, Said};
 use super::{Rooms, track_name, translate};
 
 /// How much there is of everything.
@@ -15,33 +15,90 @@ pub struct Totals {
     pub rooms: usize,
     /// People and encoders.
     pub people: usize,
-    /// Media sessions of people at the page.
-    pub sessions_page: usize,
-    /// Media sessions of WHIP encoders.
-    pub sessions_encoder: usize,
-    /// Media sessions of WHEP players.
-    pub sessions_viewer: usize,
+    /// Media sessions of each kind of client, in the order of [`ClientKind::ALL`].
+    pub sessions: [usize; ClientKind::ALL.len()],
     /// Published tracks.
     pub tracks: usize,
 }
 
+/// How much of what the node has is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Rooms.
+    pub rooms: usize,
+    /// Places taken by people, encoders and players.
+    pub places: usize,
+    /// The fullest of places and, where it is limited, what may be sent: 0 to 1.
+    pub load: f64,
+}
+
+/// A room, as its document shows it.
+#[derive(Debug)]
+pub struct Sight {
+    /// People, encoders and players in it, from all doors.
+    pub present: usize,
+    /// What members see, if there are any.
+    pub members: Option<MembersSight>,
+}
+
+/// What members see of their room.
+#[derive(Debug)]
+pub struct MembersSight {
+    /// Who is there, and what they publish.
+    pub people: Vec<node::Person>,
+    /// Who speaks.
+    pub speaking: Vec<PersonId>,
+    /// What was said last.
+    pub chat: Vec<Said>,
+}
+
 impl Rooms {
+    /// A room, as its document is to show it; `None` when it is gone.
+    #[must_use]
+    pub fn sight(&self, name: &RoomName) -> Option<Sight> {
+        let room = self.rooms.get(name)?;
+        let members = self.has_members(name).then(|| MembersSight {
+            people: self.people_views(name),
+            speaking: room.speaking.iter().cloned().collect(),
+            chat: room.chat.iter().cloned().collect(),
+        });
+        Some(Sight {
+            present: room.places(),
+            members,
+        })
+    }
+
     /// How much there is of everything.
     #[must_use]
     pub fn totals(&self) -> Totals {
         let sessions = |client: ClientKind| {
             self.sessions
                 .values()
-                .filter(|session| session.owner.client() == client)
+                .filter(|session| session.origin.client == client)
                 .count()
         };
         Totals {
             rooms: self.rooms.len(),
             people: self.people.len(),
-            sessions_page: sessions(ClientKind::Page),
-            sessions_encoder: sessions(ClientKind::Encoder),
-            sessions_viewer: sessions(ClientKind::Viewer),
+            sessions: ClientKind::ALL.map(sessions),
             tracks: self.tracks.len(),
+        }
+    }
+
+    /// How much of what the node has is used.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let limits = self.config.limits;
+        let places: usize = self.rooms.values().map(Room::places).sum();
+        let sent: u64 = self.egress.iter().map(|worker| worker.bps).sum();
+        let used = |now: f64, most: f64| (now / most.max(1.0)).clamp(0.0, 1.0);
+        let egress = limits
+            .egress_bps
+            .map_or(0.0, |most| used(sent as f64, most as f64));
+        Usage {
+            rooms: self.rooms.len(),
+            places,
+            load: egress.max(used(places as f64, limits.sessions as f64)),
         }
     }
 

@@ -4,6 +4,7 @@ mod limits;
 mod meetings;
 mod model;
 mod players;
+mod requests;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -144,11 +145,14 @@ impl World {
             tokens,
             sessions,
             resources,
+            requests,
             tracks,
             ..
         } = &self.rooms;
         assert!(rooms.is_empty() && people.is_empty() && tokens.is_empty());
-        assert!(sessions.is_empty() && resources.is_empty() && tracks.is_empty());
+        assert!(
+            sessions.is_empty() && resources.is_empty() && requests.is_empty() && tracks.is_empty()
+        );
     }
 }
 
@@ -160,6 +164,9 @@ fn line(effect: &Effect) -> String {
         Effect::Dismissed { .. } => "dismiss".to_owned(),
         Effect::SessionOpened { client, .. } => format!("opened {}", client.label()),
         Effect::SessionEnded { reason, .. } => format!("ended {}", reason.label()),
+        Effect::RequestEnded { request, reason } => {
+            format!("request {request} ended {}", reason.label())
+        }
     }
 }
 

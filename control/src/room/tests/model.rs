@@ -6,8 +6,8 @@ use dataplane::command::MediaKind;
 use dataplane::id::{SenderId, TrackId};
 use signaling::node::ResourceId;
 
-use super::super::EndReason;
 use super::super::session::Receiver;
+use super::super::{EndReason, Request, RequestKind};
 use super::*;
 
 /// Seeds of the days; a failing one is repeated by itself.
@@ -179,7 +179,7 @@ impl Day {
     fn step(&mut self) {
         let room = ["a", "b", "c", "d"][self.below(4)];
         let person = self.pick(&self.people.clone());
-        match (self.below(12), person) {
+        match (self.below(14), person) {
             (0 | 1, _) => self.people.extend(self.world.enter(room, "X")),
             (2..=5, Some(person)) => self.offer(&person.person),
             (6, Some(person)) if self.below(2) == 0 => {
@@ -203,6 +203,11 @@ impl Day {
             (10, _) => self.engine_tells(),
             (11, _) if self.below(20) == 0 => {
                 self.world.rooms.handle_close_room(&room_name(room));
+            }
+            (12, _) => self.request(room),
+            (13, _) if self.below(3) == 0 => {
+                let id = ["d1", "d2", "d3"][self.below(3)];
+                self.world.rooms.handle_request_over(id);
             }
             _ => self.world.wait(Duration::from_secs(2)),
         }
@@ -250,6 +255,24 @@ impl Day {
         };
         self.resources
             .extend(connected.map(|connected| connected.resource));
+    }
+
+    fn request(&mut self, room: &str) {
+        let certificate = ["AA", "AA", "BB"][self.below(3)];
+        let client = Client { certificate, ..ANN };
+        let kinds = [
+            RequestKind::Broadcaster,
+            RequestKind::Participant,
+            RequestKind::Member,
+        ];
+        let request = Request {
+            id: ["d1", "d2", "d3"][self.below(3)].to_owned(),
+            kind: kinds[self.below(3)],
+            room: room_name(room),
+            name: PersonName::default(),
+            page: client.page(&["0 audio sendrecv", "1 video sendrecv"], &[]),
+        };
+        let _ = self.world.rooms.handle_request(&request);
     }
 
     /// Sessions and workers end by themselves now and then, and people speak.

@@ -1,0 +1,262 @@
+//! The database: opening it, writing, reading, searching. With [`super::listener`] the only user of
+//! the `firestore` crate, and of its generated gRPC client where its own interface says less than
+//! the protocol: a batch's single outcomes, and the listener's errors.
+
+use std::time::Duration;
+
+use firestore::errors::FirestoreError;
+use firestore::gcloud_sdk::RequestTimeouts;
+use firestore::gcloud_sdk::google::firestore::v1 as proto;
+use firestore::gcloud_sdk::tonic::{Code, Request, Status};
+use firestore::{FirestoreDb, FirestoreDbOptions};
+
+use super::encoding::{self, Names};
+use super::message::{Collection, Document, Path, Stamp, Write, Written};
+use super::query;
+
+/// How long the database may take for one request, and for letting itself be opened.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which database, and which collection of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The project's id.
+    pub project: String,
+    /// The database's id, `(default)` unless the project has several.
+    pub database: String,
+    /// The collection that pages write to.
+    pub collection: String,
+}
+
+/// Why the database did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// It may not be done: a person has to change something first.
+    #[error("{0}")]
+    Denied(String),
+    /// The database was not reached, or did not answer in time.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+/// An open database.
+#[derive(Clone)]
+pub struct Database {
+    db: FirestoreDb,
+    names: Names,
+}
+
+impl Database {
+    /// Opens the database: the emulator that `FIRESTORE_EMULATOR_HOST` names, or production with
+    /// the credentials that the environment gives.
+    ///
+    /// # Errors
+    /// No credentials, or nobody there.
+    pub async fn open(place: &Place) -> Result<Database, Trouble> {
+        let options = FirestoreDbOptions::new(place.project.clone())
+            .with_database_id(place.database.clone())
+            .with_request_timeout(REQUEST_TIMEOUT);
+        let opening = tokio::time::timeout(REQUEST_TIMEOUT, FirestoreDb::with_options(options));
+        let db = match opening.await {
+            Ok(opened) => opened.map_err(|error| opening_trouble(&error))?,
+            Err(_) => return Err(Trouble::Unreachable("it does not answer".to_owned())),
+        };
+        let names = Names::new(db.get_documents_path(), &place.collection);
+        Ok(Database { db, names })
+    }
+
+    /// Asks for something that needs permission and changes nothing.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub async fn check(&self) -> Result<(), Trouble> {
+        self.owned_by(Collection::Requests, "nobody")
+            .await
+            .map(drop)
+    }
+
+    /// Writes all of these, each for itself; one outcome each, in their order.
+    pub async fn write(&self, writes: &[Write]) -> Vec<Written> {
+        let request = proto::BatchWriteRequest {
+            database: self.db.get_database_path().clone(),
+            writes: writes
+                .iter()
+                .map(|write| encoding::write(&self.names, write))
+                .collect(),
+            ..proto::BatchWriteRequest::default()
+        };
+        let sent = self.db.client().get().batch_write(limited(request)).await;
+        let response = match sent {
+            Ok(response) => response.into_inner(),
+            Err(status) => {
+                let written = written_status(status.code(), status.message());
+                return vec![written; writes.len()];
+            }
+        };
+        let outcome = |index: usize| {
+            let Some(status) = response.status.get(index) else {
+                return Written::Failed("the database did not say what became of it".to_owned());
+            };
+            match Code::from(status.code) {
+                Code::Ok => {
+                    let result = response.write_results.get(index);
+                    let at = result.and_then(|result| result.update_time);
+                    Written::Done(at.map_or(Stamp(0), encoding::read_stamp))
+                }
+                code => written_status(code, &status.message),
+            }
+        };
+        (0..writes.len()).map(outcome).collect()
+    }
+
+    /// Reads a document; `None` when there is none.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn read(&self, path: &Path) -> Result<Option<Document>, Trouble> {
+        let request = proto::GetDocumentRequest {
+            name: self.names.name(path),
+            ..proto::GetDocumentRequest::default()
+        };
+        match self.db.client().get().get_document(limited(request)).await {
+            Ok(found) => Ok(encoding::read_document(&self.names, found.into_inner())),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(trouble(&status)),
+        }
+    }
+
+    /// Documents of a collection whose `owner` is `node`, or a part of them if they are many.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn owned_by(
+        &self,
+        collection: Collection,
+        node: &str,
+    ) -> Result<Vec<Document>, Trouble> {
+        let request = query::owned_by(&self.names, collection, node);
+        let found = self.db.client().get().run_query(limited(request)).await;
+        let mut found = found.map_err(|status| trouble(&status))?.into_inner();
+        let mut documents = Vec::new();
+        while let Some(part) = found.message().await.map_err(|status| trouble(&status))? {
+            let document = part.document;
+            documents
+                .extend(document.and_then(|found| encoding::read_document(&self.names, found)));
+        }
+        Ok(documents)
+    }
+
+    /// How documents are called here.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The requests that open a listener for `node`.
+    pub(super) fn listen_requests(&self, node: &str) -> Vec<proto::ListenRequest> {
+        query::listen(&self.names, self.db.get_database_path(), node)
+    }
+
+    /// The crate's handle.
+    pub(super) fn handle(&self) -> &FirestoreDb {
+        &self.db
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database")
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that ends when its time is over.
+fn limited<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    let limit = RequestTimeouts::new().with_total(REQUEST_TIMEOUT);
+    request.extensions_mut().insert(limit);
+    request
+}
+
+/// What a failed call means.
+pub(super) fn trouble(status: &Status) -> Trouble {
+    trouble_of(status.code(), status.message())
+}
+
+/// What a status means.
+pub(super) fn trouble_of(code: Code, message: &str) -> Trouble {
+    let sentence = sentence(code, message);
+    match code {
+        Code::PermissionDenied | Code::Unauthenticated | Code::NotFound | Code::InvalidArgument => {
+            Trouble::Denied(sentence)
+        }
+        _ => Trouble::Unreachable(sentence),
+    }
+}
+
+/// What a write's status means. A write that the database calls wrong is lost: another try would
+/// be as wrong.
+fn written_status(code: Code, message: &str) -> Written {
+    match code {
+        Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::Aborted => {
+            Written::Lost
+        }
+        Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => {
+            tracing::warn!(reason = %sentence(code, message), "the database takes no such write");
+            Written::Lost
+        }
+        Code::PermissionDenied | Code::Unauthenticated => Written::Denied(sentence(code, message)),
+        _ => Written::Failed(sentence(code, message)),
+    }
+}
+
+fn sentence(code: Code, message: &str) -> String {
+    match (message.is_empty(), code) {
+        (true, code) => code.description().to_lowercase(),
+        (false, Code::Unknown | Code::Unavailable | Code::Cancelled) => {
+            format!("it cannot be reached: {message}")
+        }
+        (false, _) => message.to_owned(),
+    }
+}
+
+/// Opening fails where nobody answers; for want of credentials it fails for good.
+fn opening_trouble(error: &FirestoreError) -> Trouble {
+    match error {
+        FirestoreError::SystemError(system) if system.public.code.starts_with("GrpcStatus") => {
+            Trouble::Unreachable("it cannot be reached".to_owned())
+        }
+        FirestoreError::SystemError(system) => Trouble::Denied(system.message.clone()),
+        other => Trouble::Unreachable(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_told_apart() {
+        for code in [Code::FailedPrecondition, Code::NotFound, Code::Aborted] {
+            assert_eq!(written_status(code, "x"), Written::Lost);
+        }
+        assert_eq!(written_status(Code::InvalidArgument, "x"), Written::Lost);
+        let denied = written_status(Code::PermissionDenied, "no");
+        assert_eq!(denied, Written::Denied("no".to_owned()));
+        for code in [Code::Unavailable, Code::DeadlineExceeded, Code::Internal] {
+            assert!(matches!(written_status(code, "x"), Written::Failed(_)));
+        }
+    }
+
+    #[test]
+    fn only_what_a_person_can_change_counts_as_denied() {
+        assert!(matches!(
+            trouble_of(Code::PermissionDenied, ""),
+            Trouble::Denied(_)
+        ));
+        assert!(matches!(
+            trouble_of(Code::Unavailable, "refused"),
+            Trouble::Unreachable(_)
+        ));
+    }
+}
