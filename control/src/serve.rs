@@ -42,6 +42,9 @@ const DTLS_THREADS: usize = 2;
 /// How long a client may take to say what it wants; slower ones only hold a socket.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Requests at once on one HTTP/2 connection: a page asks for a dozen files.
+const HTTP2_STREAMS_MAX: u32 = 32;
+
 /// What a second signal ends with: the shell's number for an interrupted program.
 const INTERRUPTED: i32 = 130;
 
@@ -247,6 +250,14 @@ fn open_doors(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT);
+    // Over plain HTTP a client may speak HTTP/2 too, since the database's client brings it along.
+    plain
+        .http_builder()
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .keep_alive_interval(HEADER_TIMEOUT)
+        .keep_alive_timeout(HEADER_TIMEOUT);
     Ok(async move {
         match tls {
             Some(tls) => {

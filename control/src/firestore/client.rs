@@ -77,6 +77,22 @@ impl Database {
 
     /// Writes all of these, each for itself; one outcome each, in their order.
     pub async fn write(&self, writes: &[Write]) -> Vec<Written> {
+        match self.write_batch(writes).await {
+            Ok(written) => written,
+            // One write that is wrong, such as one too large, spoils the request for all.
+            Err(status) if status.code() == Code::InvalidArgument && writes.len() > 1 => {
+                let mut written = Vec::with_capacity(writes.len());
+                for write in writes {
+                    let one = self.write_batch(std::slice::from_ref(write)).await;
+                    written.extend(one.unwrap_or_else(|status| vec![written_as(&status)]));
+                }
+                written
+            }
+            Err(status) => vec![written_as(&status); writes.len()],
+        }
+    }
+
+    async fn write_batch(&self, writes: &[Write]) -> Result<Vec<Written>, Status> {
         let request = proto::BatchWriteRequest {
             database: self.db.get_database_path().clone(),
             writes: writes
@@ -86,13 +102,7 @@ impl Database {
             ..proto::BatchWriteRequest::default()
         };
         let sent = self.db.client().get().batch_write(limited(request)).await;
-        let response = match sent {
-            Ok(response) => response.into_inner(),
-            Err(status) => {
-                let written = written_status(status.code(), status.message());
-                return vec![written; writes.len()];
-            }
-        };
+        let response = sent?.into_inner();
         let outcome = |index: usize| {
             let Some(status) = response.status.get(index) else {
                 return Written::Failed("the database did not say what became of it".to_owned());
@@ -106,7 +116,7 @@ impl Database {
                 code => written_status(code, &status.message),
             }
         };
-        (0..writes.len()).map(outcome).collect()
+        Ok((0..writes.len()).map(outcome).collect())
     }
 
     /// Reads a document; `None` when there is none.
@@ -192,6 +202,11 @@ pub(super) fn trouble_of(code: Code, message: &str) -> Trouble {
         }
         _ => Trouble::Unreachable(sentence),
     }
+}
+
+/// What a failed request means for each of its writes.
+fn written_as(status: &Status) -> Written {
+    written_status(status.code(), status.message())
 }
 
 /// What a write's status means. A write that the database calls wrong is lost: another try would

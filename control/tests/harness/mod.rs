@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+pub mod emulator;
 pub mod firefox;
 mod marionette;
 
@@ -46,12 +47,18 @@ impl Server {
 
     /// The same on another address of this machine.
     pub fn start_at(address: Ipv4Addr, flags: &[&str]) -> Server {
+        Server::start_with(address, flags, &[])
+    }
+
+    /// The same with these variables of its environment besides.
+    pub fn start_with(address: Ipv4Addr, flags: &[&str], variables: &[(&str, &str)]) -> Server {
         let (http, media) = (free_port_of(address), free_port_of(address));
         let mut child = Command::new(env!("CARGO_BIN_EXE_millrace"))
             .args(["--http", &format!("{address}:{http}")])
             .args(["--media", &format!("{address}:{media}")])
             .args(["--public-ip", &address.to_string(), "--workers", "1"])
             .args(flags)
+            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .spawn()
             .expect("the node starts");
@@ -86,6 +93,34 @@ impl Server {
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        let process = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(process, signal).unwrap();
+    }
+
+    /// Its status, once it ended by itself.
+    pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
+    /// What it answers to a GET, headers and all.
+    pub fn get(&self, path: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let host = self.origin.trim_start_matches("http://");
+        let mut stream =
+            std::net::TcpStream::connect(host.replace("localhost", "127.0.0.1")).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 }
 

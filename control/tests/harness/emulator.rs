@@ -1,0 +1,308 @@
+//! Google's Firestore emulator, and documents in it as pages write and read them.
+
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use firestore::gcloud_sdk::google::firestore::v1 as proto;
+use firestore::gcloud_sdk::tonic::Request;
+use firestore::gcloud_sdk::tonic::transport::{Channel, Endpoint};
+use proto::firestore_client::FirestoreClient;
+use proto::value::ValueType;
+
+use super::free_port;
+
+/// How long the emulator may take to come up: java on a busy machine.
+const START: Duration = Duration::from_secs(60);
+
+/// How long a document may take to become what a test waits for, unless it says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(25);
+
+/// How often a document is looked at by those who wait for it.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The largest document that a test reads is 1 MiB; a query's answer may be several.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// A running emulator, ended when dropped or when the test's process ends.
+pub struct Emulator {
+    process: Option<rustix::process::Pid>,
+    port: u16,
+}
+
+impl Emulator {
+    /// Starts an emulator of one's own, to be stopped and started.
+    pub fn start() -> Emulator {
+        let mut emulator = Emulator {
+            process: None,
+            port: free_port(),
+        };
+        emulator.start_again();
+        emulator
+    }
+
+    /// `host:port` of the emulator that the tests of this process share: the one that
+    /// `FIRESTORE_EMULATOR_HOST` names, or one that is started now.
+    pub fn shared() -> &'static str {
+        static SHARED: OnceLock<(String, Option<Emulator>)> = OnceLock::new();
+        let start = || match std::env::var("FIRESTORE_EMULATOR_HOST") {
+            Ok(host) => (host, None),
+            Err(_) => {
+                let emulator = Emulator::start();
+                (emulator.host(), Some(emulator))
+            }
+        };
+        &SHARED.get_or_init(start).0
+    }
+
+    /// `host:port`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it, and with it everything that it holds. Clients find nobody.
+    pub fn stop(&mut self) {
+        if let Some(process) = self.process.take() {
+            rustix::process::kill_process(process, rustix::process::Signal::KILL).ok();
+            wait_for("the emulator to be gone", START, || !answers(self.port));
+        }
+    }
+
+    /// Starts it again on the same port, empty.
+    pub fn start_again(&mut self) {
+        self.process = Some(run_script(self.port));
+        wait_for("the emulator to serve", START, || answers(self.port));
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            rustix::process::kill_process(process, rustix::process::Signal::KILL).ok();
+        }
+    }
+}
+
+/// Starts the emulator's process. The system kills it when the thread that started it ends, so that
+/// is one which lives as long as this process.
+fn run_script(port: u16) -> rustix::process::Pid {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let script = top.join("scripts/firestore-emulator");
+    let (started, process) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(script)
+            .arg(port.to_string())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("setpriv (util-linux) starts the emulator");
+        started.send(child.id()).unwrap();
+        child.wait().ok();
+    });
+    let id = process.recv().unwrap();
+    rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap()
+}
+
+/// Whether somebody says `Ok` there.
+fn answers(port: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else {
+        return false;
+    };
+    let mut answer = String::new();
+    let asked = stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .and_then(|()| stream.write_all(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n"));
+    asked.is_ok()
+        && (stream.read_to_string(&mut answer).is_ok() || !answer.is_empty())
+        && answer.contains("Ok")
+}
+
+fn wait_for(what: &str, time: Duration, mut so: impl FnMut() -> bool) {
+    let end = now() + time;
+    while !so() {
+        assert!(
+            now() < end,
+            "waited in vain for {what}; `scripts/firestore-emulator PORT` says what is missing"
+        );
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+}
+
+/// A document's value, as pages write it.
+pub fn text(text: &str) -> proto::Value {
+    value(ValueType::StringValue(text.to_owned()))
+}
+
+/// A document's value, as pages write it.
+pub fn boolean(yes: bool) -> proto::Value {
+    value(ValueType::BooleanValue(yes))
+}
+
+/// A document's value, as pages write it.
+pub fn integer(number: i64) -> proto::Value {
+    value(ValueType::IntegerValue(number))
+}
+
+/// A document's value, as pages write it.
+pub fn map(fields: &[(&str, proto::Value)]) -> proto::Value {
+    let fields = fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
+    value(ValueType::MapValue(proto::MapValue {
+        fields: fields.collect(),
+    }))
+}
+
+fn value(value: ValueType) -> proto::Value {
+    proto::Value {
+        value_type: Some(value),
+    }
+}
+
+/// A document as somebody found it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its fields.
+    pub fields: HashMap<String, proto::Value>,
+    /// When it was last written, by the database's clock: seconds and nanoseconds.
+    pub updated: (i64, i32),
+}
+
+impl Found {
+    /// A field's text; empty where there is none.
+    pub fn text(&self, field: &str) -> &str {
+        match self.fields.get(field).map(|value| &value.value_type) {
+            Some(Some(ValueType::StringValue(text))) => text,
+            _ => "",
+        }
+    }
+
+    /// Whether there is a field of this name.
+    pub fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+}
+
+/// One project in an emulator: a world of its own.
+#[derive(Clone)]
+pub struct Project {
+    client: FirestoreClient<Channel>,
+    /// Its id.
+    pub id: String,
+}
+
+impl Project {
+    /// A new one, in the emulator at `host`.
+    pub fn new(host: &str) -> Project {
+        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let endpoint = Endpoint::from_shared(format!("http://{host}")).unwrap();
+        let client = FirestoreClient::new(endpoint.tcp_nodelay(true).connect_lazy());
+        let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        Project {
+            client: client.max_decoding_message_size(MESSAGE_BYTES_MAX),
+            id: format!("demo-{}-{since}-{count}", std::process::id()),
+        }
+    }
+
+    /// Writes these fields of a document in `broadcast_requests`; others stay as they are.
+    pub async fn write(&self, id: &str, fields: &[(&str, proto::Value)]) {
+        self.write_in("broadcast_requests", id, fields).await;
+    }
+
+    /// The same in another collection.
+    pub async fn write_in(&self, collection: &str, id: &str, fields: &[(&str, proto::Value)]) {
+        let mask = fields.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let document = proto::Document {
+            name: self.name(collection, id),
+            fields: fields.collect(),
+            ..Default::default()
+        };
+        let request = proto::UpdateDocumentRequest {
+            document: Some(document),
+            update_mask: Some(proto::DocumentMask { field_paths: mask }),
+            ..Default::default()
+        };
+        let written = self.client.clone().update_document(owner(request)).await;
+        written.expect("the emulator takes a page's write");
+    }
+
+    /// A document of `broadcast_requests`.
+    pub async fn read(&self, id: &str) -> Option<Found> {
+        self.read_in("broadcast_requests", id).await
+    }
+
+    /// The same in another collection.
+    pub async fn read_in(&self, collection: &str, id: &str) -> Option<Found> {
+        let request = proto::GetDocumentRequest {
+            name: self.name(collection, id),
+            ..Default::default()
+        };
+        let found = self
+            .client
+            .clone()
+            .get_document(owner(request))
+            .await
+            .ok()?;
+        let found = found.into_inner();
+        let updated = found.update_time.unwrap_or_default();
+        Some(Found {
+            fields: found.fields,
+            updated: (updated.seconds, updated.nanos),
+        })
+    }
+
+    /// Waits until a document of `broadcast_requests` is `so`, and gives it.
+    pub async fn until(&self, what: &str, id: &str, so: impl Fn(&Found) -> bool) -> Found {
+        self.until_in("broadcast_requests", what, id, so).await
+    }
+
+    /// The same in another collection.
+    pub async fn until_in(
+        &self,
+        collection: &str,
+        what: &str,
+        id: &str,
+        so: impl Fn(&Found) -> bool,
+    ) -> Found {
+        let end = now() + PATIENCE;
+        loop {
+            let found = self.read_in(collection, id).await;
+            if let Some(found) = found.as_ref().filter(|found| so(found)) {
+                return found.clone();
+            }
+            assert!(now() < end, "waited in vain for {what}: {id} is {found:?}");
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    fn name(&self, collection: &str, id: &str) -> String {
+        format!(
+            "projects/{}/databases/(default)/documents/{collection}/{id}",
+            self.id
+        )
+    }
+}
+
+/// A request that the emulator's rules let through.
+fn owner<M>(message: M) -> Request<M> {
+    let mut request = Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert("authorization", "Bearer owner".parse().unwrap());
+    request
+}
+
+/// The time, for deadlines.
+#[expect(clippy::disallowed_methods, reason = "tests wait for other processes")]
+pub fn now() -> Instant {
+    Instant::now()
+}
