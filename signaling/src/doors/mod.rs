@@ -12,6 +12,8 @@
 mod callers;
 /// Which pages of other origins may do what.
 mod cors;
+/// Firebase's part of a page.
+mod firebase;
 /// The web page's files.
 mod page;
 /// `/healthz`, `/readyz`, `/metrics`.
@@ -36,6 +38,8 @@ use tokio::sync::Semaphore;
 use crate::node::{Door, Node};
 use crate::ws;
 use callers::Callers;
+use firebase::FirebaseParts;
+pub use firebase::{BadFirebasePage, FirebasePage};
 pub(crate) use reply::JsonError;
 
 /// What the doors are told when they are made.
@@ -53,6 +57,8 @@ pub struct DoorOptions {
     pub sockets_max: usize,
     /// The page's folder, for people who work on the page; the files in the binary without it.
     pub web_root: Option<PathBuf>,
+    /// With it, pages meet nodes in a Firestore database instead of over the WebSocket.
+    pub firebase: Option<FirebasePage>,
 }
 
 impl Default for DoorOptions {
@@ -64,6 +70,7 @@ impl Default for DoorOptions {
             requests_burst: 200,
             sockets_max: 10_000,
             web_root: None,
+            firebase: None,
         }
     }
 }
@@ -99,6 +106,8 @@ pub(crate) struct Doors<N> {
     pub(crate) callers: Arc<Callers>,
     /// One permit for each WebSocket that may be open.
     pub(crate) sockets: Arc<Semaphore>,
+    /// What pages are told of Firebase.
+    firebase: Option<Arc<FirebaseParts>>,
 }
 
 // Not derived: that would ask for `N: Clone`.
@@ -109,6 +118,7 @@ impl<N> Clone for Doors<N> {
             options: Arc::clone(&self.options),
             callers: Arc::clone(&self.callers),
             sockets: Arc::clone(&self.sockets),
+            firebase: self.firebase.clone(),
         }
     }
 }
@@ -121,6 +131,10 @@ pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
         node,
         callers: Arc::new(Callers::new(options.requests_per_s, options.requests_burst)),
         sockets: Arc::new(Semaphore::new(options.sockets_max)),
+        firebase: options
+            .firebase
+            .as_ref()
+            .map(|page| Arc::new(FirebaseParts::new(page, &options.ice_servers))),
         options: Arc::new(options),
     };
     let limited = middleware::from_fn_with_state(doors.clone(), callers::limit::<N>);
@@ -137,6 +151,7 @@ pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
             get(rooms::show::<N>).delete(rooms::close::<N>),
         )
         .route("/v1/ws", get(ws::upgrade::<N>).route_layer(limited))
+        .route("/v1/firebase.json", get(firebase::config::<N>))
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz::<N>))
         .route("/metrics", get(probes::metrics::<N>))

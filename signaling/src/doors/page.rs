@@ -6,13 +6,14 @@ use std::path::Path;
 
 use axum::extract::{self, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::Doors;
+use super::firebase::{FirebaseParts, is_host};
 use super::reply::{JsonError, Sentence};
 use crate::name::RoomName;
 use crate::node::Node;
@@ -22,7 +23,7 @@ static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/web_files.r
 
 const INDEX: &str = "index.html";
 
-/// Scripts and styles come from here only, none of it inline; `'self'` covers the WebSocket too.
+/// Scripts and styles come from here only, none of it inline.
 const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; \
                       object-src 'none'; base-uri 'none'; form-action 'self'; \
                       frame-ancestors 'none'";
@@ -34,8 +35,9 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 
 /// What there is, for people who typed something else.
 const ROUTES: &str = "there are /, /r/{room}, /v1/rooms, /v1/rooms/{room}, \
-                      /v1/rooms/{room}/whip, /v1/rooms/{room}/whep, /v1/ws, /healthz, /readyz and \
-                      /metrics";
+                      /v1/rooms/{room}/whip, /v1/rooms/{room}/whep, /v1/ws, /v1/firebase.json, \
+                      /contract/broadcaster.html, /contract/participant.html, /healthz, /readyz \
+                      and /metrics";
 
 /// `GET /`
 pub(crate) async fn index<N: Node>(
@@ -79,20 +81,30 @@ fn no_page() -> Response {
 }
 
 async fn serve<N: Node>(doors: &Doors<N>, name: &str, asked: &HeaderMap) -> Option<Response> {
-    let content = match &doors.options.web_root {
-        Some(root) => Cow::Owned(read_from(root, name).await?),
-        None => Cow::Borrowed(FILES.iter().find(|(file, _)| *file == name)?.1),
+    let firebase = doors.firebase.as_deref();
+    let mut content = match (
+        &doors.options.web_root,
+        firebase.and_then(|f| f.sdk_file(name)),
+    ) {
+        (_, Some((folder, file))) => Cow::Owned(read_from(folder, file).await?),
+        (Some(root), None) => Cow::Owned(read_from(root, name).await?),
+        (None, None) => Cow::Borrowed(FILES.iter().find(|(file, _)| *file == name)?.1),
     };
+    if name.ends_with(".html")
+        && let Some(page) = firebase.and_then(|firebase| firebase.insert_into(&content))
+    {
+        content = Cow::Owned(page);
+    }
     let mut headers = HeaderMap::new();
     let mut put = |name, value| headers.insert(name, HeaderValue::from_static(value));
     put(CONTENT_TYPE, media_type(name));
     // Asked for again each time, answered 304: a new binary's page is seen at once.
     put(CACHE_CONTROL, "no-cache");
     put(X_CONTENT_TYPE_OPTIONS, "nosniff");
-    put(CONTENT_SECURITY_POLICY, POLICY);
     put(PERMISSIONS_POLICY, PERMISSIONS);
     // The address holds the room's name, which is nobody else's business.
     put(REFERRER_POLICY, "no-referrer");
+    headers.insert(CONTENT_SECURITY_POLICY, policy(firebase, asked));
     let etag = entity_tag(&content);
     let known = asked.get(IF_NONE_MATCH).is_some_and(|tag| tag == etag);
     headers.insert(ETAG, etag);
@@ -100,6 +112,23 @@ async fn serve<N: Node>(doors: &Doors<N>, name: &str, asked: &HeaderMap) -> Opti
         return Some((StatusCode::NOT_MODIFIED, headers).into_response());
     }
     Some((headers, content).into_response())
+}
+
+/// The content security policy of a page that was asked for with these headers.
+fn policy(firebase: Option<&FirebaseParts>, asked: &HeaderMap) -> HeaderValue {
+    let mut policy = format!("{POLICY}; connect-src 'self'");
+    // `'self'` covers the WebSocket too, but not in Safari before 15.4.
+    let host = asked.get(HOST).and_then(|host| host.to_str().ok());
+    if let Some(host) = host.filter(|host| is_host(host)) {
+        policy += &format!(" ws://{host} wss://{host}");
+    }
+    if let Some(firebase) = firebase {
+        policy += &format!(
+            " {}; script-src {}",
+            firebase.connect_sources, firebase.script_sources
+        );
+    }
+    HeaderValue::try_from(policy).expect("its parts were checked for bytes that fit no header")
 }
 
 /// Reads a file below `root`; `None` for names that could lead out of it.

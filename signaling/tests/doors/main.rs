@@ -6,6 +6,7 @@
 )]
 
 mod double;
+mod firebase;
 mod page;
 mod rooms;
 mod whip;
