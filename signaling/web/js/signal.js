@@ -62,11 +62,12 @@ export class Signal {
   }
 
   /**
-   * Enters a room as a new person.
+   * Enters a room as a new person; whoever is in one leaves it.
    * @param {string} room
    * @param {string} name
    */
   join(room, name) {
+    this.#drop(1000);
     this.#wish = { room, name };
     this.#token = null;
     this.#attempt = 0;
@@ -76,7 +77,6 @@ export class Signal {
   /** Gives the present place up and enters the same room as a new person. */
   joinAgain() {
     if (this.#wish) {
-      this.#drop(1000);
       this.join(this.#wish.room, this.#wish.name);
     }
   }

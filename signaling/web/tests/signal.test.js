@@ -120,6 +120,20 @@ test('leaving says goodbye and nothing is tried afterwards', (context) => {
   assert.equal(events.length, 1);
 });
 
+test('joining while in a room leaves the old place first', (context) => {
+  const { signal, sockets, events, welcome, tick } = setUp(context);
+  signal.join('r', 'N');
+  welcome('T');
+  signal.join('other', 'N');
+  assert.equal(sockets[0].closedWith, 1000);
+  assert.equal(sockets[0].onclose, null);
+  welcome('T2');
+  assert.deepEqual(sockets[1].sent, [{ type: 'join', room: 'other', name: 'N' }]);
+  tick(60_000);
+  assert.equal(sockets.length, 2);
+  assert.deepEqual(events.map((event) => event.kind), ['joined', 'joined']);
+});
+
 test('close codes', () => {
   assert.equal(afterClose(1006, true), 'retry');
   assert.equal(afterClose(4008, false), 'retry');
