@@ -1,5 +1,5 @@
 /**
- * A meeting without its looks: the WebSocket, the media connection and what is known of the room,
+ * A meeting without its looks: the connection to the server, the media connection and what is known of the room,
  * tied together. The page listens to its events:
  *
  * - `change` `{before, message}`: the state changed by this message;
@@ -12,7 +12,6 @@
 
 import { EMPTY, reduce, wantedTracks } from './meeting-state.js';
 import { Session } from './session.js';
-import { Signal } from './signal.js';
 
 /** Media that ends by the server's word this often in a row means joining again helps more. */
 const MEDIA_LOST_MAX = 4;
@@ -25,10 +24,10 @@ export class Call extends EventTarget {
   #mediaLost = 0;
   #mediaTimer = 0;
 
-  /** @param {string} url of the WebSocket */
-  constructor(url) {
+  /** @param {(on: (event: any) => void) => Signal|FirestoreSignal} connect makes the connection to the server */
+  constructor(connect) {
     super();
-    this.#signal = new Signal({ url, on: (event) => this.#heard(event) });
+    this.#signal = connect((event) => this.#heard(event));
     this.#session = new Session({
       send: (message) => this.#signal.send(message),
       onReceivers: (tracks) => this.#emit('receivers', { tracks }),
@@ -49,6 +48,11 @@ export class Call extends EventTarget {
     return this.#session;
   }
 
+  /** Gets ready to join, while the person still looks at the lobby. */
+  prepare() {
+    this.#signal.prepare?.();
+  }
+
   /**
    * Enters a room.
    * @param {string} room
@@ -58,9 +62,12 @@ export class Call extends EventTarget {
     this.#signal.join(room, name);
   }
 
-  /** Leaves for good. */
-  leave() {
-    this.#signal.leave();
+  /**
+   * Leaves for good.
+   * @param {boolean} [unloading] whether the tab is closing
+   */
+  leave(unloading = false) {
+    this.#signal.leave(unloading);
     this.#end();
   }
 

@@ -4,6 +4,7 @@
  * For tests and other programs that drive the page, kept stable:
  *
  * - `?room=R&name=N&join=1` joins at once; `&camera=0` and `&mic=0` join with them off;
+ *   `&signal=websocket` joins over the WebSocket though the page has a Firebase configuration;
  * - `<body data-state="lobby|joining|in-meeting|left|error">`;
  * - a remote tile is `<article data-person="ID" data-name="N" data-source="camera|screen" data-speaking="true|false"
  *   data-muted="true|false" data-picture="true|false">` with a `<video>`; one's own has `data-self="true"` and no `data-person`;
@@ -11,14 +12,17 @@
  * - buttons and fields: `#join #mute #camera #share #leave #chat-open #people-open #info-open #chat-input #chat-send`;
  *   one message of the chat is a `.chat-message`;
  * - `window.millrace`: `pc` the RTCPeerConnection, `stats()` a promise of a Summary (see stats.js),
- *   `restartIce()`, `people()` the people in the room with their tracks, `you()` one's own id.
+ *   `restartIce()`, `people()` the people in the room with their tracks, `you()` one's own id,
+ *   `signal` `websocket` or `firestore`.
  */
 
 import { Call } from './call.js';
 import { Chat } from './chat.js';
 import { Controls } from './controls.js';
+import { Database, embeddedConfiguration } from '../contract/firebase.js';
 import { DeviceFields } from './device-fields.js';
 import { SCREEN_BITRATE_MAX, cameraBudget } from './devices.js';
+import { FirestoreSignal } from './firestore-signal.js';
 import { InfoPanel } from './info-panel.js';
 import { LevelMeter } from './level-meter.js';
 import { Lobby } from './lobby.js';
@@ -30,6 +34,7 @@ import { showPeople } from './people-list.js';
 import { RemoteAudio } from './remote-audio.js';
 import { recall, remember } from './remembered.js';
 import { readAddress, roomLink } from './room-name.js';
+import { Signal } from './signal.js';
 import { StatsReader } from './stats.js';
 import { Tiles } from './tiles.js';
 import { keepAwake } from './wake-lock.js';
@@ -40,7 +45,10 @@ const address = readAddress(location);
 const query = new URLSearchParams(location.search);
 
 const own = new OwnMedia();
-const call = new Call(`${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/v1/ws`);
+const firebase = query.get('signal') === 'websocket' ? null : embeddedConfiguration(document);
+const call = new Call((on) => (firebase
+  ? new FirestoreSignal({ open: () => Database.open(firebase), on })
+  : new Signal({ url: `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/v1/ws`, on })));
 const tiles = new Tiles(byId('stage'));
 const sound = new RemoteAudio(byId('audio'), (blocked) => {
   byId('hear').hidden = !blocked;
@@ -69,6 +77,7 @@ window.millrace = {
   restartIce: () => call.session.restartIce(),
   people: () => call.state.people,
   you: () => call.state.you,
+  signal: firebase ? 'firestore' : 'websocket',
 };
 
 begin();
@@ -85,6 +94,7 @@ function begin() {
   if (address.join && address.room) {
     join(address.room, address.name);
   } else {
+    call.prepare();
     warmUp().then((certificate) => {
       call.session.certificate = certificate;
     });
@@ -351,5 +361,5 @@ byId('rejoin').addEventListener('click', () => {
 window.addEventListener('online', () => call.networkChanged());
 navigator.connection?.addEventListener?.('typechange', () => call.networkChanged());
 // A tab that goes away says goodbye; one that comes back from the browser's cache starts over.
-window.addEventListener('pagehide', () => call.leave());
+window.addEventListener('pagehide', () => call.leave(true));
 window.addEventListener('pageshow', (event) => event.persisted && location.reload());
