@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web nine lint bench first-frame fuzz
+.PHONY: help run doctor test test-deps test-web test-rules nine lint bench first-frame fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ run: ## Serve on http://localhost:8080/
 doctor: ## Check this machine and say what to set
 	$(CARGO) run --release -- doctor
 
-test: test-deps test-web ## Everything CI runs: lints, unit tests, simulated meetings, browsers
+test: test-deps test-web test-rules ## Everything CI runs: lints, unit tests, simulated meetings, browsers
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
 	$(CARGO) test
@@ -23,6 +23,9 @@ test-deps: ## Install what the tests need (Debian packages), or say what is miss
 
 test-web: ## Unit tests of the page's modules
 	node --test signaling/web/tests/
+
+test-rules: test-deps ## Firestore's security rules, against Google's emulator
+	node --test deploy/firestore/tests/*.test.mjs
 
 nine: test-deps ## A minute with nine people in a room, one of them a browser, and its figures
 	$(CARGO) test --release -p control --test nine -- --ignored --nocapture
