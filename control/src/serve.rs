@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::addresses::{self, Reach};
 use crate::banner::{self, Banner};
-use crate::config::{Config, FirestoreConfig, TlsFiles};
+use crate::config::{Config, ConfigError, FirebaseFiles, FirestoreConfig, TlsFiles};
 use crate::firestore::desk::DeskConfig;
 use crate::firestore::shell::Door;
 use crate::node::Millrace;
@@ -72,6 +72,9 @@ pub enum ServeError {
         /// What was wrong.
         source: io::Error,
     },
+    /// What a file of the configuration says cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// Anything else that the system refused.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
@@ -99,6 +102,7 @@ fn http_sentence(error: &io::Error) -> String {
 /// A sentence that says what is missing.
 pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut ends = Ends::listen()?;
+    let options = door_options(&config)?;
     let listener = listen(config.http)?;
     let http = listener.local_addr()?;
     let tls = match &config.tls {
@@ -140,7 +144,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         .collect();
     let node = Arc::new(Millrace::new(dataplane, candidates, room_limits(&config)));
     let handle = Handle::new();
-    let mut doors = tokio::spawn(open_doors(listener, tls, &node, &config, handle.clone())?);
+    let mut doors = tokio::spawn(open_doors(listener, tls, &node, options, handle.clone())?);
     let mut pump = tokio::spawn(Arc::clone(&node).run(events));
     let database = config.firestore.clone().zip(desk).map(|(firestore, desk)| {
         let seed = random_u64();
@@ -234,13 +238,9 @@ fn open_doors(
     listener: TcpListener,
     tls: Option<RustlsConfig>,
     node: &Arc<Millrace>,
-    config: &Config,
+    options: DoorOptions,
     handle: Handle<SocketAddr>,
 ) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, ServeError> {
-    let options = DoorOptions {
-        ice_servers: config.ice_servers.clone(),
-        ..DoorOptions::default()
-    };
     let router = doors::router(Arc::clone(node), options);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     // Not `http1_only`: that takes upgrades away, and with them the page's WebSocket.
@@ -268,6 +268,15 @@ fn open_doors(
             }
             None => plain.serve(service).await,
         }
+    })
+}
+
+fn door_options(config: &Config) -> Result<DoorOptions, ConfigError> {
+    let firebase = config.firebase.as_ref().map(FirebaseFiles::read);
+    Ok(DoorOptions {
+        ice_servers: config.ice_servers.clone(),
+        firebase: firebase.transpose()?,
+        ..DoorOptions::default()
     })
 }
 

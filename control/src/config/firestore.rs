@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use signaling::doors::FirebasePage;
+
 use super::{Config, ConfigError};
 use crate::cli::Settings;
 use crate::firestore::Place;
@@ -12,9 +14,6 @@ const COLLECTION: &str = "broadcast_requests";
 
 /// The database of a project that has only one.
 const DATABASE: &str = "(default)";
-
-/// Where the Firebase SDK for pages is, unless another place is named.
-const SDK: &str = "https://www.gstatic.com/firebasejs/12.19.0";
 
 /// Seconds that the registry believes in a node without a heartbeat, unless said otherwise: two
 /// heartbeats may be lost.
@@ -57,6 +56,26 @@ pub struct FirebaseFiles {
     pub sdk: String,
     /// The collection that pages write to.
     pub collection: String,
+}
+
+impl FirebaseFiles {
+    /// Reads the file, for the doors.
+    ///
+    /// # Errors
+    /// A sentence that names the file or what is wrong in it.
+    pub fn read(&self) -> Result<FirebasePage, ConfigError> {
+        let wrong = |reason: String| ConfigError::BadValue {
+            key: "firebase-config",
+            reason,
+        };
+        let file = self.config.display();
+        let text = std::fs::read_to_string(&self.config)
+            .map_err(|error| wrong(format!("cannot read {file}: {error}")))?;
+        let json = serde_json::from_str(&text)
+            .map_err(|error| wrong(format!("{file} is not JSON: {error}")))?;
+        FirebasePage::new(json, &self.sdk, &self.collection)
+            .map_err(|error| wrong(error.to_string()))
+    }
 }
 
 impl FirestoreConfig {
@@ -148,7 +167,7 @@ pub(super) fn firebase(settings: &Settings) -> Option<FirebaseFiles> {
         sdk: settings
             .firebase_sdk
             .clone()
-            .unwrap_or_else(|| SDK.to_owned()),
+            .unwrap_or_else(|| FirebasePage::SDK.to_owned()),
         collection: collection(settings),
     })
 }
@@ -234,6 +253,17 @@ mod tests {
             assert!(error.starts_with("node-id: "), "{error}");
         }
         assert_eq!(id_of("a/b c.example"), "a-b-c.example");
+    }
+
+    #[test]
+    fn a_firebase_configuration_that_cannot_be_used_is_a_sentence() {
+        let files = FirebaseFiles {
+            config: "/nowhere.json".into(),
+            sdk: FirebasePage::SDK.to_owned(),
+            collection: COLLECTION.to_owned(),
+        };
+        let error = files.read().unwrap_err().to_string();
+        assert!(error.starts_with("firebase-config: cannot read /nowhere.json"));
     }
 
     #[test]
