@@ -17,6 +17,12 @@ use super::query;
 /// How long the database may take for one request, and for letting itself be opened.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Transactions that others were in the way of are tried so often.
+const TRIES_MAX: usize = 3;
+
+/// When one of so few writes is lost, they are written each for itself, in one request.
+const BATCHED_MAX: usize = 8;
+
 /// Which database, and which collection of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -76,7 +82,62 @@ impl Database {
     }
 
     /// Writes all of these, each for itself; one outcome each, in their order.
+    ///
+    /// All in one transaction at first: the emulator tells its listeners the whole result set after
+    /// each, and would do so for every write of a batch. One write that is lost spoils the
+    /// transaction for all, so then there are two of half the size.
     pub async fn write(&self, writes: &[Write]) -> Vec<Written> {
+        let mut written = Vec::with_capacity(writes.len());
+        // The next to write is the last of them.
+        let mut parts = vec![writes];
+        while let Some(part) = parts.pop() {
+            if part.len() <= BATCHED_MAX {
+                written.extend(self.write_each(part).await);
+                continue;
+            }
+            match self.write_together(part).await {
+                Ok(all) => written.extend(all),
+                Err(status) if is_about_one(status.code()) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
+                Err(status) => written.extend(vec![written_as(&status); part.len()]),
+            }
+        }
+        written
+    }
+
+    /// Writes all or none of these.
+    async fn write_together(&self, writes: &[Write]) -> Result<Vec<Written>, Status> {
+        let request = proto::CommitRequest {
+            database: self.db.get_database_path().clone(),
+            writes: writes
+                .iter()
+                .map(|write| encoding::write(&self.names, write))
+                .collect(),
+            ..proto::CommitRequest::default()
+        };
+        let mut tries = 1;
+        let committed = loop {
+            let limited = limited(request.clone());
+            match self.db.client().get().commit(limited).await {
+                Ok(committed) => break committed.into_inner(),
+                // Others wrote at the same time: nobody lost anything but time.
+                Err(status) if status.code() == Code::Aborted && tries < TRIES_MAX => tries += 1,
+                Err(status) => return Err(status),
+            }
+        };
+        let done = |index: usize| {
+            let result = committed.write_results.get(index);
+            let at = result.and_then(|result| result.update_time);
+            let at = at.or(committed.commit_time);
+            Written::Done(at.map_or(Stamp(0), encoding::read_stamp))
+        };
+        Ok((0..writes.len()).map(done).collect())
+    }
+
+    /// Writes these in one request, and each in one of its own where one spoils it.
+    async fn write_each(&self, writes: &[Write]) -> Vec<Written> {
         match self.write_batch(writes).await {
             Ok(written) => written,
             // One write that is wrong, such as one too large, spoils the request for all.
@@ -211,11 +272,23 @@ fn written_as(status: &Status) -> Written {
 
 /// What a write's status means. A write that the database calls wrong is lost: another try would
 /// be as wrong.
+/// Whether a transaction failed for what one of its writes says, not for all of them.
+fn is_about_one(code: Code) -> bool {
+    matches!(
+        code,
+        Code::FailedPrecondition
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::InvalidArgument
+            | Code::OutOfRange
+            | Code::ResourceExhausted
+            | Code::Aborted
+    )
+}
+
 fn written_status(code: Code, message: &str) -> Written {
     match code {
-        Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists | Code::Aborted => {
-            Written::Lost
-        }
+        Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists => Written::Lost,
         Code::InvalidArgument | Code::OutOfRange | Code::Unimplemented => {
             tracing::warn!(reason = %sentence(code, message), "the database takes no such write");
             Written::Lost
@@ -252,9 +325,12 @@ mod tests {
 
     #[test]
     fn outcomes_are_told_apart() {
-        for code in [Code::FailedPrecondition, Code::NotFound, Code::Aborted] {
+        for code in [Code::FailedPrecondition, Code::NotFound] {
             assert_eq!(written_status(code, "x"), Written::Lost);
         }
+        // Others were in the way: the document is as it was.
+        let aborted = written_status(Code::Aborted, "x");
+        assert!(matches!(aborted, Written::Failed(_)));
         assert_eq!(written_status(Code::InvalidArgument, "x"), Written::Lost);
         let denied = written_status(Code::PermissionDenied, "no");
         assert_eq!(denied, Written::Denied("no".to_owned()));
