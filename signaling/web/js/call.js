@@ -112,8 +112,11 @@ export class Call extends EventTarget {
     this.#session.setOnline(true);
     // The offer is made first, so that the browser works on it while the page is drawn.
     queueMicrotask(() => {
-      this.#emit('change', { before, message });
-      this.#emit('joined', { resumed });
+      // It may be over by now.
+      if (this.#state.you === message.you) {
+        this.#emit('change', { before, message });
+        this.#emit('joined', { resumed });
+      }
     });
   }
 

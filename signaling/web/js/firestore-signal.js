@@ -219,15 +219,26 @@ export class FirestoreSignal {
   }
 
   #onRefused(place, error) {
-    if (place !== this.#place || this.#isBack(place)) {
+    if (place !== this.#place) {
       return;
     }
-    // Whoever was never in is told why and decides; a meeting that runs goes on and offers again.
     const full = /\bfull\b/u.test(error);
-    if (place.member.wasAnswered || (!full && /\bagain\b/u.test(error))) {
-      this.#say({ type: 'refused', id: place.offerId, error });
-    } else {
+    const again = /\bagain\b/u.test(error);
+    if (!place.member.wasAnswered && (full || !again)) {
+      // Whoever was never in is told why, and decides.
       this.#end(full ? FULL : FAILED, error);
+      return;
+    }
+    if (this.#isBack(place)) {
+      return;
+    }
+    const refused = { type: 'refused', id: place.offerId, error };
+    if (place.member.wasAnswered && again) {
+      // Nobody holds the session any more: a new connection, and only then is the old offer forgotten.
+      this.#onLost(place, error);
+      this.#after(place, 0, () => this.#say(refused));
+    } else {
+      this.#say(refused);
     }
   }
 

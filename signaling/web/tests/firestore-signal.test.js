@@ -170,6 +170,21 @@ test('a later offer that is refused leaves the meeting as it is', async (context
   assert.ok(events.every((event) => event.kind !== 'ended'));
 });
 
+test('a node that goes while it is offered to has lost the session too', async (context) => {
+  const { firebase, join, offer, answer, path, tick, messages } = setUp(context);
+  await join();
+  await offer(1);
+  await answer();
+  await tick(1_500);
+  await offer(2);
+  firebase.node(path(), { error: 'the node that served this meeting is gone; offer again', owner: '' });
+  await settle();
+  assert.equal(messages('media-lost').length, 1);
+  assert.deepEqual(messages('refused'), [], 'first the page makes a new connection');
+  await tick(1);
+  assert.deepEqual(messages('refused').map(({ id }) => id), [2]);
+});
+
 test('a room that somebody closed is over', async (context) => {
   const { firebase, events, join, offer, answer, path } = setUp(context);
   await join();
@@ -192,6 +207,16 @@ test('an offer that nobody answers is said, and the late answer still counts', a
   // What the session does then: it says its offer once more, under a new number.
   await offer(2, 'offer 1');
   assert.deepEqual(messages('answer'), [{ type: 'answer', id: 2, sdp: 'late' }]);
+});
+
+test('a late refusal is the end, not a way back', async (context) => {
+  const { signal, firebase, events, join, offer, path } = setUp(context);
+  await join();
+  await offer(1);
+  signal.replace();
+  firebase.node(path(), { error: 'all nodes are full; try again later' });
+  await settle();
+  assert.deepEqual(events.map((event) => event.kind), ['joined', 'interrupted', 'ended']);
 });
 
 test('an unreachable database is said at once and joined when it is back', async (context) => {
