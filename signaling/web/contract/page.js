@@ -122,7 +122,7 @@ export class ContractPage {
     body.dataset.state = state;
     body.dataset.document = this.id;
     byId('status').textContent = sentence ? `${sentence[0].toUpperCase()}${sentence.slice(1)}` : '';
-    byId('start').disabled = RUNNING.includes(state);
+    byId('start').hidden = RUNNING.includes(state);
     byId('hang-up').hidden = !RUNNING.includes(state);
     byId('again').hidden = !['lost', 'refused'].includes(state);
     byId('document').textContent = this.id;

@@ -18,6 +18,8 @@ const FULL = 4009;
 const CLOSED = 4010;
 /** No code: the sentence says it all. */
 const FAILED = 0;
+/** What a node writes when there is nothing to come back to; after anything else a new offer helps. */
+const OVER = /^(?:the room was closed|this meeting is over|the broadcaster did not come back)/u;
 
 /** One person's place, over as many documents as it takes. */
 export class FirestoreSignal {
@@ -247,7 +249,7 @@ export class FirestoreSignal {
       return;
     }
     place.timers.forEach((timer) => clearTimeout(timer));
-    if (/\bclosed\b/u.test(error)) {
+    if (OVER.test(error)) {
       this.#end(CLOSED, error);
     } else {
       this.#say({ type: 'media-lost', reason: error });

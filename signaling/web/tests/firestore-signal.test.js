@@ -185,14 +185,22 @@ test('a node that goes while it is offered to has lost the session too', async (
   assert.deepEqual(messages('refused').map(({ id }) => id), [2]);
 });
 
-test('a room that somebody closed is over', async (context) => {
-  const { firebase, events, join, offer, answer, path } = setUp(context);
+test('a room that somebody closed is over, and so is a broadcast that ended', async (context) => {
+  const { firebase, events, messages, join, offer, answer, path } = setUp(context);
+  for (const error of ['the room was closed; offer again', 'this meeting is over', 'the broadcaster did not come back']) {
+    await join();
+    await offer(1);
+    await answer();
+    firebase.node(path(), { error });
+    await settle();
+    assert.deepEqual(events.at(-1), { kind: 'ended', code: 4010, reason: error });
+  }
   await join();
   await offer(1);
   await answer();
-  firebase.node(path(), { error: 'the room was closed' });
+  firebase.node(path(), { error: 'the client closed its connection; offer again' });
   await settle();
-  assert.deepEqual(events.at(-1), { kind: 'ended', code: 4010, reason: 'the room was closed' });
+  assert.equal(messages('media-lost').length, 1);
 });
 
 test('an offer that nobody answers is said, and the late answer still counts', async (context) => {
