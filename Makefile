@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine lint bench first-frame fuzz
+.PHONY: help run doctor test test-deps test-web test-rules nine lint bench peers first-frame fuzz
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ lint: ## rustfmt, clippy and the dependency policy
 
 bench: ## Figures: engine, wire, floor
 	$(CARGO) bench -p benches
+
+peers: ## Cost per packet beside Janus and bare forwarders, in a network namespace (root)
+	rm -f benches/peers.jsonl
+	scripts/peers benches/peers.jsonl
+	$${CARGO_TARGET_DIR:-target}/release/millrace-load plot benches/peers.jsonl > benches/peers.svg
 
 first-frame: test-deps ## Milliseconds from Join to the first decoded frame: the median of ten
 	$(CARGO) bench -p control --bench join

@@ -1,5 +1,5 @@
 //! What the benchmarks share: clocks, tables, a call with known keys, the floor program, and a rig
-//! of real sockets. [`peers`] is what `millrace-load` is made of.
+//! of real sockets. [`peers`] and [`swarm`] are what `millrace-load` is made of.
 //!
 //! Each file under `benches/` asks one question and prints its tables; with `-- --json` it prints
 //! one JSON object per row instead. Times are CPU time of the thread that does the work, medians
@@ -19,4 +19,8 @@ pub mod rig;
 pub mod server;
 pub mod socket;
 
+pub mod bare;
 pub mod peers;
+pub mod swarm;
+
+pub mod plot;

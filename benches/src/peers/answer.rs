@@ -6,38 +6,40 @@ use dataplane::command::Fingerprint;
 
 /// What a client needs of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Answer {
-    pub(super) ufrag: String,
-    pub(super) pwd: String,
-    pub(super) fingerprints: Vec<Fingerprint>,
+pub(crate) struct Answer {
+    pub(crate) ufrag: String,
+    pub(crate) pwd: String,
+    pub(crate) fingerprints: Vec<Fingerprint>,
     /// UDP candidates of component 1, the best first.
-    pub(super) candidates: Vec<SocketAddr>,
-    pub(super) sections: Vec<AnsweredSection>,
+    pub(crate) candidates: Vec<SocketAddr>,
+    pub(crate) sections: Vec<AnsweredSection>,
+    /// Whether the other begins the handshake (RFC 8842 section 5.3); ours never do.
+    pub(crate) is_active: bool,
 }
 
 /// A section of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct AnsweredSection {
-    pub(super) mid: String,
+pub(crate) struct AnsweredSection {
+    pub(crate) mid: String,
     /// Whether it was accepted: its port is not 0.
-    pub(super) accepted: bool,
+    pub(crate) accepted: bool,
     /// Whether the server sends on it.
-    pub(super) sends: bool,
+    pub(crate) sends: bool,
     /// Its SSRC and that of its retransmissions.
-    pub(super) ssrc: Option<u32>,
-    pub(super) rtx_ssrc: Option<u32>,
+    pub(crate) ssrc: Option<u32>,
+    pub(crate) rtx_ssrc: Option<u32>,
     /// Header extension id of the MID.
-    pub(super) mid_id: Option<u8>,
+    pub(crate) mid_id: Option<u8>,
 }
 
 /// Why an answer cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer has no {0}")]
-pub(super) struct AnswerError(&'static str);
+pub struct AnswerError(&'static str);
 
 impl Answer {
     /// Reads an answer (RFC 8829 section 5.11).
-    pub(super) fn parse(sdp: &str) -> Result<Answer, AnswerError> {
+    pub(crate) fn parse(sdp: &str) -> Result<Answer, AnswerError> {
         let mut answer = Answer::default();
         let mut candidates = Vec::new();
         for line in sdp.lines() {
@@ -54,6 +56,7 @@ impl Answer {
             let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
             match name {
                 "ice-ufrag" => value.clone_into(&mut answer.ufrag),
+                "setup" => answer.is_active = value == "active",
                 "ice-pwd" => value.clone_into(&mut answer.pwd),
                 "fingerprint" => answer.fingerprints.extend(parse_fingerprint(value)),
                 "candidate" => candidates.extend(parse_candidate(value)),
@@ -71,7 +74,7 @@ impl Answer {
     }
 
     /// The section with this MID.
-    pub(super) fn section(&self, mid: &str) -> Option<&AnsweredSection> {
+    pub(crate) fn section(&self, mid: &str) -> Option<&AnsweredSection> {
         self.sections.iter().find(|section| section.mid == mid)
     }
 

@@ -93,7 +93,7 @@ fn u32_le(bytes: &[u8], at: usize) -> u32 {
 ///
 /// Picture ids go on over the turns, so that a receiver sees one endless stream.
 #[derive(Debug)]
-pub(super) struct Camera {
+pub(crate) struct Camera {
     clip: Arc<Clip>,
     next: usize,
     picture_id: u16,
@@ -102,7 +102,7 @@ pub(super) struct Camera {
 
 impl Camera {
     /// Begins at the `start`th key frame of the clip, so that not everybody looks alike.
-    pub(super) fn new(clip: Arc<Clip>, start: usize, sent: Arc<SentTimes>) -> Camera {
+    pub(crate) fn new(clip: Arc<Clip>, start: usize, sent: Arc<SentTimes>) -> Camera {
         let keys: Vec<usize> = (0..clip.frames.len())
             .filter(|at| clip.frames.get(*at).is_some_and(|f| vp8::is_key(f)))
             .collect();

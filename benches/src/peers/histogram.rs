@@ -7,13 +7,13 @@ const STEPS: u64 = 32;
 
 /// Counts of durations, to 3 %.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
 }
 
 impl Histogram {
-    pub(super) fn add(&mut self, duration: Duration) {
+    pub(crate) fn add(&mut self, duration: Duration) {
         let index = bucket(duration.as_micros() as u64);
         if self.counts.len() <= index {
             self.counts.resize(index + 1, 0);
@@ -24,7 +24,7 @@ impl Histogram {
         self.total += 1;
     }
 
-    pub(super) fn merge(&mut self, other: &Histogram) {
+    pub(crate) fn merge(&mut self, other: &Histogram) {
         if self.counts.len() < other.counts.len() {
             self.counts.resize(other.counts.len(), 0);
         }
@@ -35,7 +35,7 @@ impl Histogram {
     }
 
     /// The duration that a share `q` (0 to 1) of them does not exceed.
-    pub(super) fn quantile(&self, q: f64) -> Option<Duration> {
+    pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
         let wanted = (self.total as f64 * q).ceil().max(1.0) as u64;
         let mut seen = 0;
         let index = self.counts.iter().position(|count| {

@@ -160,12 +160,12 @@ impl Meeting {
     clippy::disallowed_methods,
     reason = "the shell around people without IO reads the clock"
 )]
-pub(super) fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Where the room protocol is spoken.
-fn web_socket_url(page: &str) -> Result<String, MeetingError> {
+pub(crate) fn web_socket_url(page: &str) -> Result<String, MeetingError> {
     if page.starts_with("https://") {
         return Err(MeetingError::Tls(page.to_owned()));
     }

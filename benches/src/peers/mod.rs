@@ -22,17 +22,17 @@ pub mod process;
 mod socket;
 
 mod person;
-mod reception;
+pub(crate) mod reception;
 
-mod answer;
-mod offer;
-mod roster;
+pub(crate) mod answer;
+pub(crate) mod offer;
+pub(crate) mod roster;
 mod sections;
 
-mod histogram;
+pub(crate) mod histogram;
 mod picture;
-mod publishers;
+pub(crate) mod publishers;
 
 pub mod clip;
 pub mod tune;
-mod vp8;
+pub(crate) mod vp8;

@@ -7,34 +7,34 @@ use dataplane::command::MediaKind;
 use super::sections::{Sections, mid_of_receiver};
 
 /// Payload types and extension ids, as Chromium numbers them.
-pub(super) const OPUS: u8 = 111;
-pub(super) const VP8: u8 = 96;
-pub(super) const VP8_RTX: u8 = 97;
-pub(super) const AUDIO_LEVEL_ID: u8 = 1;
-pub(super) const MID_ID: u8 = 4;
+pub(crate) const OPUS: u8 = 111;
+pub(crate) const VP8: u8 = 96;
+pub(crate) const VP8_RTX: u8 = 97;
+pub(crate) const AUDIO_LEVEL_ID: u8 = 1;
+pub(crate) const MID_ID: u8 = 4;
 
 /// MIDs of the sections that send.
-pub(super) const MICROPHONE_MID: &str = "0";
-pub(super) const CAMERA_MID: &str = "1";
+pub(crate) const MICROPHONE_MID: &str = "0";
+pub(crate) const CAMERA_MID: &str = "1";
 
 /// The SSRCs that a person sends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Ssrcs {
-    pub(super) audio: u32,
-    pub(super) video: u32,
-    pub(super) video_rtx: u32,
+pub(crate) struct Ssrcs {
+    pub(crate) audio: u32,
+    pub(crate) video: u32,
+    pub(crate) video_rtx: u32,
 }
 
 /// What an offer says of its transport and its own media.
 #[derive(Clone, Debug)]
-pub(super) struct OfferSpec {
-    pub(super) ufrag: String,
-    pub(super) pwd: String,
+pub(crate) struct OfferSpec {
+    pub(crate) ufrag: String,
+    pub(crate) pwd: String,
     /// SHA-256 of the certificate.
-    pub(super) fingerprint: [u8; 32],
-    pub(super) ssrcs: Ssrcs,
-    pub(super) session_id: u64,
-    pub(super) cname: String,
+    pub(crate) fingerprint: [u8; 32],
+    pub(crate) ssrcs: Ssrcs,
+    pub(crate) session_id: u64,
+    pub(crate) cname: String,
 }
 
 impl OfferSpec {

@@ -9,7 +9,7 @@ const PICTURES: usize = 4_096;
 
 /// When a publisher's last pictures left, by picture id.
 #[derive(Debug)]
-pub(super) struct SentTimes {
+pub(crate) struct SentTimes {
     /// In microseconds of the meeting, plus 1; 0 is never.
     pictures: Box<[AtomicU64]>,
 }
@@ -24,14 +24,14 @@ impl Default for SentTimes {
 
 impl SentTimes {
     /// A picture leaves.
-    pub(super) fn note(&self, picture_id: u16, sent_us: u64) {
+    pub(crate) fn note(&self, picture_id: u16, sent_us: u64) {
         if let Some(slot) = self.pictures.get(usize::from(picture_id) % PICTURES) {
             slot.store(sent_us + 1, Ordering::Relaxed);
         }
     }
 
     /// When a picture left, in microseconds of the meeting.
-    pub(super) fn sent_us(&self, picture_id: u16) -> Option<u64> {
+    pub(crate) fn sent_us(&self, picture_id: u16) -> Option<u64> {
         let slot = self.pictures.get(usize::from(picture_id) % PICTURES)?;
         slot.load(Ordering::Relaxed).checked_sub(1)
     }
@@ -39,20 +39,20 @@ impl SentTimes {
 
 /// The publishers of this process, by their ids in the room.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Publishers {
+pub(crate) struct Publishers {
     by_person: Arc<Mutex<HashMap<String, Arc<SentTimes>>>>,
 }
 
 impl Publishers {
     /// A person is known from now on.
-    pub(super) fn insert(&self, person: &str, sent: Arc<SentTimes>) {
+    pub(crate) fn insert(&self, person: &str, sent: Arc<SentTimes>) {
         if let Ok(mut people) = self.by_person.lock() {
             people.insert(person.to_owned(), sent);
         }
     }
 
     /// A person's pictures, if that person is in this process.
-    pub(super) fn find(&self, person: &str) -> Option<Arc<SentTimes>> {
+    pub(crate) fn find(&self, person: &str) -> Option<Arc<SentTimes>> {
         self.by_person.lock().ok()?.get(person).cloned()
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// What the server says, as far as these people care.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-pub(super) enum ServerMessage {
+pub(crate) enum ServerMessage {
     Joined {
         you: String,
         people: Vec<PersonInfo>,
@@ -43,7 +43,7 @@ pub(super) enum ServerMessage {
 
 /// `PERSON`
 #[derive(Debug, Deserialize)]
-pub(super) struct PersonInfo {
+pub(crate) struct PersonInfo {
     id: String,
     name: String,
     tracks: Vec<TrackInfo>,
@@ -51,7 +51,7 @@ pub(super) struct PersonInfo {
 
 /// `TRACK`
 #[derive(Debug, Deserialize)]
-pub(super) struct TrackInfo {
+pub(crate) struct TrackInfo {
     id: String,
     kind: KindName,
 }
@@ -65,25 +65,25 @@ enum KindName {
 
 /// A track of somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RemoteTrack {
-    pub(super) id: String,
-    pub(super) kind: MediaKind,
+pub(crate) struct RemoteTrack {
+    pub(crate) id: String,
+    pub(crate) kind: MediaKind,
     /// The id of whose it is.
-    pub(super) owner: String,
+    pub(crate) owner: String,
     /// The name of whose it is.
-    pub(super) name: String,
+    pub(crate) name: String,
 }
 
 /// Everybody else.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(crate) struct Roster {
     you: String,
     people: BTreeMap<String, (String, Vec<RemoteTrack>)>,
 }
 
 impl Roster {
     /// The room as it was on joining it.
-    pub(super) fn new(you: String, people: Vec<PersonInfo>) -> Roster {
+    pub(crate) fn new(you: String, people: Vec<PersonInfo>) -> Roster {
         let mut roster = Roster {
             you,
             people: BTreeMap::new(),
@@ -94,7 +94,12 @@ impl Roster {
         roster
     }
 
-    pub(super) fn add(&mut self, person: PersonInfo) {
+    /// Whether the server has said who is here.
+    pub(crate) fn is_known(&self) -> bool {
+        !self.you.is_empty()
+    }
+
+    pub(crate) fn add(&mut self, person: PersonInfo) {
         if person.id != self.you {
             self.people
                 .insert(person.id.clone(), (person.name, Vec::new()));
@@ -102,11 +107,11 @@ impl Roster {
         }
     }
 
-    pub(super) fn remove(&mut self, person: &str) {
+    pub(crate) fn remove(&mut self, person: &str) {
         self.people.remove(person);
     }
 
-    pub(super) fn set_tracks(&mut self, person: &str, tracks: Vec<TrackInfo>) {
+    pub(crate) fn set_tracks(&mut self, person: &str, tracks: Vec<TrackInfo>) {
         let Some((name, known)) = self.people.get_mut(person) else {
             return;
         };
@@ -123,7 +128,7 @@ impl Roster {
     }
 
     /// All tracks of all others.
-    pub(super) fn tracks(&self) -> impl Iterator<Item = &RemoteTrack> {
+    pub(crate) fn tracks(&self) -> impl Iterator<Item = &RemoteTrack> {
         self.people.values().flat_map(|(_, tracks)| tracks)
     }
 }

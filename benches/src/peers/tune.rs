@@ -117,14 +117,14 @@ fn is_20_ms(packet: &[u8]) -> bool {
 
 /// A tune that is played again and again.
 #[derive(Debug)]
-pub(super) struct Microphone {
+pub(crate) struct Microphone {
     tune: Arc<Tune>,
     next: usize,
 }
 
 impl Microphone {
     /// Begins at this packet of the tune.
-    pub(super) fn new(tune: Arc<Tune>, start: usize) -> Microphone {
+    pub(crate) fn new(tune: Arc<Tune>, start: usize) -> Microphone {
         let next = start % tune.packets.len().max(1);
         Microphone { tune, next }
     }

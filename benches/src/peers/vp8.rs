@@ -4,15 +4,15 @@
 const FRAGMENT_BYTES: usize = 1_100;
 
 /// Picture ids have 15 bits (RFC 7741 section 4.2).
-pub(super) const PICTURE_ID_MAX: u16 = 0x7fff;
+pub(crate) const PICTURE_ID_MAX: u16 = 0x7fff;
 
 /// Whether a frame is a key frame: the inverse of bit 0 (RFC 6386 section 9.1).
-pub(super) fn is_key(frame: &[u8]) -> bool {
+pub(crate) fn is_key(frame: &[u8]) -> bool {
     frame.first().is_some_and(|byte| byte & 1 == 0)
 }
 
 /// The payloads of a frame, as equal in size as they can be: a burst of them is one send.
-pub(super) fn packets(frame: &[u8], picture_id: u16) -> Vec<Vec<u8>> {
+pub(crate) fn packets(frame: &[u8], picture_id: u16) -> Vec<Vec<u8>> {
     let count = frame.len().div_ceil(FRAGMENT_BYTES).max(1);
     let len = frame.len().div_ceil(count).max(1);
     let [high, low] = (picture_id & PICTURE_ID_MAX).to_be_bytes();
@@ -30,18 +30,18 @@ pub(super) fn packets(frame: &[u8], picture_id: u16) -> Vec<Vec<u8>> {
 
 /// What a payload says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Descriptor {
+pub(crate) struct Descriptor {
     /// Whether a frame starts with it.
-    pub(super) starts_frame: bool,
+    pub(crate) starts_frame: bool,
     /// Whether that frame is a key frame.
-    pub(super) is_key: bool,
+    pub(crate) is_key: bool,
     /// The frame's picture id.
-    pub(super) picture_id: Option<u16>,
+    pub(crate) picture_id: Option<u16>,
 }
 
 impl Descriptor {
     /// Reads the descriptor and the first byte of the frame (RFC 7741 sections 4.2 and 4.3).
-    pub(super) fn parse(payload: &[u8]) -> Option<Descriptor> {
+    pub(crate) fn parse(payload: &[u8]) -> Option<Descriptor> {
         let (&first, mut rest) = payload.split_first()?;
         let mut next = || {
             let (&byte, after) = rest.split_first()?;

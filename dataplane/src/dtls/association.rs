@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use rtc_crypto::RTCCryptoProvider;
 use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
+use webrtc_dtls::cipher_suite::CipherSuiteId;
 use webrtc_dtls::config::{
     ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig,
 };
@@ -16,7 +17,7 @@ use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use super::certificate::{Certificate, crypto_provider, matches_fingerprints};
-use super::client_hello::{Choice, ClientHello, PROFILES, SUITES, profile_number};
+use super::client_hello::{ClientHello, PROFILES, SUITES, profile_number};
 use super::cookie::{Cookie, provider_with_cookie};
 use super::reassembly::Reassembly;
 use super::record::{
@@ -118,8 +119,29 @@ impl Association {
                 }
                 None => association.close(CloseReason::HandshakeFailed),
             },
-            DtlsRole::Client => association.connect(now),
+            DtlsRole::Client => association.connect(now, &PROFILES),
         }
+        association
+    }
+
+    /// Begins an association as a client that offers these SRTP profiles only, whatever role `spec`
+    /// names: who compares servers wants the same of each.
+    #[must_use]
+    pub fn offering(
+        now: Instant,
+        certificate: &Certificate,
+        spec: DtlsSpec,
+        profiles: &[SrtpProfile],
+    ) -> Association {
+        let mut association = Association {
+            certificate: certificate.clone(),
+            spec,
+            state: State::Closed,
+            deadline: now + HANDSHAKE_TIMEOUT,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        association.connect(now, profiles);
         association
     }
 
@@ -206,8 +228,14 @@ impl Association {
         self.events.push_back(AssociationEvent::Closed(reason));
     }
 
-    fn connect(&mut self, now: Instant) {
-        let offer = configuration(&self.certificate, crypto_provider(), None);
+    fn connect(&mut self, now: Instant, profiles: &[SrtpProfile]) {
+        let offer = configuration(
+            &self.certificate,
+            crypto_provider(),
+            &SUITES,
+            profiles,
+            DtlsRole::Client,
+        );
         let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
         let Ok(()) = offer.and_then(|offer| endpoint.connect(now, PEER, offer, None)) else {
             return self.close(CloseReason::HandshakeFailed);
@@ -278,7 +306,13 @@ impl Association {
         let provider = provider_with_cookie(*cookie);
         let first = hello.without_cookie(&message.body);
         let (Ok(configuration), Some(first)) = (
-            configuration(&self.certificate, provider, Some(choice)),
+            configuration(
+                &self.certificate,
+                provider,
+                &[choice.suite],
+                &[choice.profile],
+                DtlsRole::Server,
+            ),
             first,
         ) else {
             return self.close(CloseReason::HandshakeFailed);
@@ -509,20 +543,18 @@ fn drain(endpoint: &mut Endpoint, transmits: &mut VecDeque<Box<[u8]>>) {
 fn configuration(
     certificate: &Certificate,
     provider: Arc<dyn RTCCryptoProvider>,
-    choice: Option<Choice>,
+    suites: &[CipherSuiteId],
+    profiles: &[SrtpProfile],
+    role: DtlsRole,
 ) -> Result<Arc<HandshakeConfig>, Error> {
-    let (suites, profiles) = match choice {
-        Some(choice) => (vec![choice.suite], vec![choice.profile]),
-        None => (SUITES.to_vec(), PROFILES.to_vec()),
-    };
     let profiles = profiles
-        .into_iter()
-        .map(|profile| profile_number(profile).into())
+        .iter()
+        .map(|profile| profile_number(*profile).into())
         .collect();
     let configuration = ConfigBuilder::default()
         .with_crypto_provider(provider)
         .with_certificates(vec![certificate.to_dtls()])
-        .with_cipher_suites(suites)
+        .with_cipher_suites(suites.to_vec())
         .with_srtp_protection_profiles(profiles)
         // The certificate is required, its CertificateVerify checked, and its issuer ignored: the
         // fingerprint from the SDP is the proof (RFC 8827 section 6.5).
@@ -532,7 +564,7 @@ fn configuration(
         // secret the keys themselves depend on the whole transcript (RFC 7627).
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
         .with_server_name("webrtc".to_owned())
-        .build(choice.is_none(), None)?;
+        .build(role == DtlsRole::Client, None)?;
     Ok(Arc::new(configuration))
 }
 

@@ -26,7 +26,8 @@ const PACE_CONNECTED: Duration = Duration::from_millis(2_500);
 /// Requests that may still be answered.
 const OUTSTANDING_MAX: usize = 16;
 
-pub(super) struct Checks {
+/// Both directions of a client's checks.
+pub struct Checks {
     ice: PeerIce,
     crypto: AwsLcRsProvider,
     rng: Rng,
@@ -35,14 +36,28 @@ pub(super) struct Checks {
     next_at: Instant,
     connected: bool,
     /// When the last valid answer came.
-    pub(super) answered_at: Option<Instant>,
-    pub(super) sent: u64,
-    pub(super) answered: u64,
-    pub(super) refused: u64,
+    pub answered_at: Option<Instant>,
+    /// Requests sent.
+    pub sent: u64,
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Messages that do not verify, or answer nothing.
+    pub refused: u64,
+}
+
+impl std::fmt::Debug for Checks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checks")
+            .field("sent", &self.sent)
+            .field("answered", &self.answered)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Checks {
-    pub(super) fn new(now: Instant, ice: PeerIce, mut rng: Rng) -> Checks {
+    /// Checks that begin at once.
+    #[must_use]
+    pub fn new(now: Instant, ice: PeerIce, mut rng: Rng) -> Checks {
         Checks {
             ice,
             crypto: AwsLcRsProvider::new(),
@@ -65,16 +80,19 @@ impl Checks {
         self.next_at = now;
     }
 
-    pub(super) fn slow_down(&mut self) {
+    /// It is connected: from now on checks only keep consent.
+    pub fn slow_down(&mut self) {
         self.connected = true;
     }
 
-    pub(super) fn poll_timeout(&self) -> Instant {
+    /// When the next check is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
         self.next_at
     }
 
     /// The next check, if it is due. Both nominates and keeps consent.
-    pub(super) fn poll_request(&mut self, now: Instant) -> Option<Vec<u8>> {
+    pub fn poll_request(&mut self, now: Instant) -> Option<Vec<u8>> {
         if now < self.next_at {
             return None;
         }
@@ -101,7 +119,7 @@ impl Checks {
     }
 
     /// Takes a STUN message; what comes back is an answer to it.
-    pub(super) fn handle_message(
+    pub fn handle_message(
         &mut self,
         now: Instant,
         from: SocketAddr,

@@ -19,7 +19,7 @@ pub mod network;
 
 pub mod source;
 
-mod checks;
+pub mod checks;
 mod protection;
 mod publication;
 pub mod reception;
