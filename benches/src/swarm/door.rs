@@ -85,7 +85,7 @@ pub(super) enum Place {
 /// A door in use.
 #[derive(Debug)]
 pub(super) enum Door {
-    Whip(Whip),
+    Whip(Box<Whip>),
     Rooms(Rooms),
     Janus(Janus),
 }
@@ -93,7 +93,7 @@ pub(super) enum Door {
 impl Door {
     pub(super) async fn open(spec: &DoorSpec) -> Result<Door, DoorError> {
         Ok(match spec {
-            DoorSpec::Whip { whip, whep } => Door::Whip(Whip::new(whip, whep)),
+            DoorSpec::Whip { whip, whep } => Door::Whip(Box::new(Whip::new(whip, whep))),
             DoorSpec::Rooms(url) => Door::Rooms(Rooms::new(url)?),
             DoorSpec::Janus(url) => Door::Janus(Janus::connect(url).await?),
         })

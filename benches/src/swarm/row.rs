@@ -16,6 +16,7 @@ pub const HELD_LOSS: f64 = 0.005;
 
 /// What came of one measurement.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Row {
     /// What the server is called.
     pub server: String,

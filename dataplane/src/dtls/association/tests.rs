@@ -1,8 +1,11 @@
 //! Handshakes in virtual time, against ourselves and against the crate's bare client.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use webrtc_dtls::cipher_suite::CipherSuiteId;
+use webrtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType};
+use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use super::*;
 use crate::command::Fingerprint;
