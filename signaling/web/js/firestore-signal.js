@@ -95,8 +95,13 @@ export class FirestoreSignal {
     this.#wish = null;
   }
 
-  /** The network may be back: the SDK hears that too, and connects anew by itself. */
-  retryNow() {}
+  /** The network may be back: whoever waits at the door tries at once. Later the SDK minds it. */
+  retryNow() {
+    const place = this.#place;
+    if (place && !place.joined) {
+      place.database?.reconnect().catch(() => {});
+    }
+  }
 
   /**
    * An offer is without an answer: says so, and keeps waiting. The offer stands in the database, and
@@ -145,6 +150,7 @@ export class FirestoreSignal {
       if (!place.joined) {
         this.#attempt += 1;
         this.#on({ kind: 'interrupted', attempt: this.#attempt, delayMs: JOIN_TIMEOUT_MS });
+        this.retryNow();
         this.#awaitRoom(place);
       }
     });

@@ -8,6 +8,8 @@ export class FakeFirebase {
   refuseWith = null;
   /** While true, writes stay without an answer, and listeners hear only that nothing is known. */
   offline = false;
+  /** How often the page asked to connect anew. */
+  reconnects = 0;
   #listeners = new Set();
   #ids = 0;
 
@@ -22,6 +24,8 @@ export class FakeFirebase {
         collection: (_db, path) => ({ path }),
         doc: (first, collection, id) => (collection ? { path: `${collection}/${id}` } : { id: `id${this.#ids += 1}` }),
         setDoc: (ref, fields) => this.#write('set', ref.path, fields),
+        disableNetwork: async () => { this.reconnects += 1; },
+        enableNetwork: async () => {},
         updateDoc: (ref, fields) => this.#write('update', ref.path, fields),
         onSnapshot: (ref, _options, next, failed) => {
           const listener = { path: ref.path, next, failed };

@@ -234,6 +234,7 @@ test('an unreachable database is said at once and joined when it is back', async
   await tick(JOIN_TIMEOUT_MS);
   await tick(JOIN_TIMEOUT_MS);
   assert.deepEqual(events.map((event) => event.attempt), [1, 2]);
+  assert.equal(firebase.reconnects, 2, 'whoever waits does not wait for the SDK\'s own delays');
   firebase.goOnline();
   await settle();
   assert.equal(events.at(-1).kind, 'joined');
