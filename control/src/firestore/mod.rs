@@ -11,6 +11,11 @@
 /// Documents, what is heard of them, and writes.
 pub mod message;
 
+// What is known of the database and of the other nodes.
+pub mod clock;
+pub mod registry;
+pub mod worklist;
+
 /// The decisions.
 pub mod desk;
 

@@ -205,7 +205,7 @@ impl Shell {
             Done::Written(written) => {
                 self.outbox.handle_done();
                 for (id, written) in written {
-                    self.desk.handle_written(now(), id, written);
+                    self.desk.handle_written(now(), id, &written);
                 }
             }
             Done::Read(id, read) => self.desk.handle_read(now(), id, read),

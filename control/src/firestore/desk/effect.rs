@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use signaling::firestore::Kind;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::SourceKind;
 use signaling::sdp::Offer;
@@ -77,17 +78,6 @@ pub struct Serve {
     pub wants: Vec<(String, String)>,
     /// Members: the `mid` of sections that send, and what is sent there.
     pub sources: Vec<(String, SourceKind)>,
-}
-
-/// What a page is in its meeting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Publishes into a room named by its document.
-    Broadcaster,
-    /// Watches the broadcaster's room.
-    Participant,
-    /// Publishes and watches in a room named by `parent`.
-    Member,
 }
 
 /// A session that was made, or took a new offer.

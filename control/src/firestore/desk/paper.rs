@@ -1,0 +1,128 @@
+//! A request document as nodes read and write it: the fields that only they write, and what can be
+//! told from them.
+
+use std::time::Duration;
+
+use signaling::firestore::{Fields, Value, field};
+
+use super::limits;
+use crate::firestore::message::Stamp;
+use crate::firestore::registry::{hash, text};
+
+/// The field that says which offer `error` is about: without it a node that has just started could not
+/// tell a refused offer from a new one in the same document.
+pub(super) const ERROR_OFFER: &str = "error_offer";
+
+/// What makes an offer another one: its text, and what it is for.
+#[must_use]
+pub(super) fn mark(fields: &Fields) -> u64 {
+    let part = |name: &str| match fields.get(name) {
+        Some(Value::Text(text)) => text.as_str(),
+        Some(value) => value.what(),
+        None => "",
+    };
+    hash(&[part(field::OFFER), part(field::KIND), part(field::PARENT)])
+}
+
+/// The node that serves the document; empty if none does.
+#[must_use]
+pub(super) fn owner(fields: &Fields) -> &str {
+    text(fields, field::OWNER)
+}
+
+/// The answer; empty if there is none.
+#[must_use]
+pub(super) fn answer(fields: &Fields) -> &str {
+    text(fields, field::ANSWER)
+}
+
+/// Whether the page hung up.
+#[must_use]
+pub(super) fn is_hung_up(fields: &Fields) -> bool {
+    matches!(fields.get(field::ABORT), Some(Value::Bool(true)))
+}
+
+/// Whether the page wrote no offer yet. A field of a wrong type is an offer, and a bad one.
+#[must_use]
+pub(super) fn is_empty(fields: &Fields) -> bool {
+    matches!(fields.get(field::OFFER), Some(Value::Text(offer)) if offer.is_empty())
+}
+
+/// Whether this very offer was refused.
+#[must_use]
+pub(super) fn is_refused(fields: &Fields) -> bool {
+    !text(fields, field::ERROR).is_empty() && text(fields, ERROR_OFFER) == mark_text(mark(fields))
+}
+
+/// Whether an offer waits in the document for an answer.
+#[must_use]
+pub(super) fn is_work(fields: &Fields) -> bool {
+    let unanswered =
+        matches!(fields.get(field::ANSWER), Some(Value::Text(answer)) if answer.is_empty());
+    let open = matches!(fields.get(field::ABORT), Some(Value::Bool(false)));
+    unanswered && open && !is_empty(fields) && !is_refused(fields)
+}
+
+/// Whether the meeting that the document began is over.
+#[must_use]
+pub(super) fn is_over(fields: &Fields) -> bool {
+    is_hung_up(fields) || matches!(fields.get(field::EXPIRE_AT), Some(Value::Time(_)))
+}
+
+/// How long ago a node wrote that the document is done with.
+#[must_use]
+pub(super) fn since_done(fields: &Fields, at: Stamp) -> Option<Duration> {
+    let Some(Value::Time(expire_us)) = fields.get(field::EXPIRE_AT) else {
+        return None;
+    };
+    let written = expire_us.saturating_sub(Stamp(0).after(limits::EXPIRE_AFTER).0);
+    Some(at.since(Stamp(written)))
+}
+
+/// What the owner writes who serves the document.
+#[must_use]
+pub(super) fn served(owner: &str, answer: Option<&str>, lease_end: Stamp) -> Fields {
+    let mut fields = server_fields(owner, "", "", None);
+    fields.insert(field::LEASE_UNTIL.to_owned(), Value::Time(lease_end.0));
+    if let Some(answer) = answer {
+        fields.insert(field::ANSWER.to_owned(), answer.into());
+    }
+    fields
+}
+
+/// The part of it that stays while an offer is refused and the session before it goes on.
+#[must_use]
+pub(super) fn still_served(owner: &str, lease_end: Stamp) -> Fields {
+    let mut fields = served(owner, None, lease_end);
+    fields.remove(field::ERROR);
+    fields.remove(ERROR_OFFER);
+    fields
+}
+
+/// What a node writes that is done with the document, for this reason; empty if there is none.
+#[must_use]
+pub(super) fn done(owner: &str, error: &str, mark: u64, at: Stamp) -> Fields {
+    let mark = if error.is_empty() {
+        String::new()
+    } else {
+        mark_text(mark)
+    };
+    server_fields(owner, error, &mark, Some(at.after(limits::EXPIRE_AFTER)))
+}
+
+fn server_fields(owner: &str, error: &str, mark: &str, expire_at: Option<Stamp>) -> Fields {
+    let expire_at = expire_at.map_or(Value::Null, |at| Value::Time(at.0));
+    [
+        (field::OWNER, Value::from(owner)),
+        (field::LEASE_UNTIL, Value::Null),
+        (field::ERROR, Value::from(error)),
+        (ERROR_OFFER, Value::from(mark)),
+        (field::EXPIRE_AT, expire_at),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+fn mark_text(mark: u64) -> String {
+    format!("{mark:016x}")
+}
