@@ -1,0 +1,457 @@
+//! A node, Google's emulator, and pages that are a script: what they write, and what they find.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod harness;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use axum::Router;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use firestore::gcloud_sdk::google::firestore::v1::Value;
+use harness::Server;
+use harness::emulator::{Emulator, Found, Project, boolean, integer, now, text};
+use signaling::firestore::encode_offer;
+
+/// The contract's promise for what cannot be served.
+const ERROR_TIME: Duration = Duration::from_secs(10);
+
+/// A node at this project.
+fn node(host: &str, project: &Project, id: &str, flags: &[&str]) -> Server {
+    let mut all = vec!["--firestore-project", &project.id, "--node-id", id];
+    all.extend(flags);
+    Server::start_with(
+        Ipv4Addr::LOCALHOST,
+        &all,
+        &[("FIRESTORE_EMULATOR_HOST", host)],
+    )
+}
+
+/// A node and a project of one's own, in the emulator that the tests share.
+fn world() -> (Server, Project) {
+    let host = Emulator::shared();
+    let project = Project::new(host);
+    (node(host, &project, "n1", &[]), project)
+}
+
+/// An offer with these sections, each `kind direction`; without a candidate, as pages send it.
+fn sdp(sections: &[&str]) -> String {
+    let mids: Vec<String> = (0..sections.len()).map(|mid| mid.to_string()).collect();
+    let mut sdp = format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n",
+        mids.join(" ")
+    );
+    for (mid, section) in sections.iter().enumerate() {
+        let (kind, direction) = section.split_once(' ').unwrap();
+        let (format, codec) = match kind {
+            "audio" => ("111", "a=rtpmap:111 opus/48000/2\r\n"),
+            _ => ("96", "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 nack\r\n"),
+        };
+        let _ = write!(
+            sdp,
+            "m={kind} 9 UDP/TLS/RTP/SAVPF {format}\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n\
+             a={direction}\r\na=rtcp-mux\r\na=ice-ufrag:abcd\r\na=ice-pwd:{}\r\n\
+             a=fingerprint:sha-256 {}\r\na=setup:actpass\r\n{codec}",
+            "p".repeat(22),
+            ["AB"; 32].join(":"),
+        );
+    }
+    sdp
+}
+
+/// The six fields of the contract, with whatever in `offer`.
+fn document(kind: &str, parent: &str, offer: Value) -> Vec<(&'static str, Value)> {
+    vec![
+        ("requestor", text("Ann")),
+        ("kind", text(kind)),
+        ("parent", text(parent)),
+        ("offer", offer),
+        ("answer", text("")),
+        ("abort", boolean(false)),
+    ]
+}
+
+fn broadcaster() -> Vec<(&'static str, Value)> {
+    let offer = encode_offer(&sdp(&["audio sendrecv", "video sendrecv"]));
+    document("broadcaster", "", text(&offer))
+}
+
+fn participant(parent: &str) -> Vec<(&'static str, Value)> {
+    let offer = encode_offer(&sdp(&["video recvonly"]));
+    document("participant", parent, text(&offer))
+}
+
+/// The SDP in an answer, which is checked for its form.
+fn answer(found: &Found) -> String {
+    let json = STANDARD.decode(found.text("answer")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(json["type"], "answer");
+    json["sdp"].as_str().unwrap().to_owned()
+}
+
+fn directions(sdp: &str) -> Vec<&str> {
+    let lines = sdp.lines().filter_map(|line| line.strip_prefix("a="));
+    lines
+        .filter(|line| ["sendrecv", "sendonly", "recvonly", "inactive"].contains(line))
+        .collect()
+}
+
+fn is_answered(found: &Found) -> bool {
+    !found.text("answer").is_empty()
+}
+
+fn is_refused(found: &Found) -> bool {
+    !found.text("error").is_empty()
+}
+
+/// A sample of `/metrics`; 0 when there is none.
+fn metric(node: &Server, name: &str) -> u64 {
+    let page = node.get("/metrics");
+    let sample = page
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    sample.map_or(0, |value| value.parse().unwrap())
+}
+
+async fn until(what: &str, so: impl Fn() -> bool) {
+    let end = now() + harness::emulator::PATIENCE;
+    while !so() {
+        assert!(now() < end, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn is_ready(node: &Server) -> bool {
+    node.get("/readyz").starts_with("HTTP/1.1 200")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contracts_two_pages_are_answered_each_in_one_write() {
+    let (node, project) = world();
+    // This one is there before its broadcaster.
+    project.write("early", &participant("meeting")).await;
+    project.write("meeting", &broadcaster()).await;
+    let meeting = project.until("an answer", "meeting", is_answered).await;
+    let sdp = answer(&meeting);
+    assert_eq!(directions(&sdp), ["recvonly", "recvonly"]);
+    assert!(sdp.contains("a=candidate:") && sdp.contains("a=end-of-candidates"));
+    assert_eq!(meeting.text("owner"), "n1");
+    assert!(meeting.has("lease_until") && meeting.text("error").is_empty());
+    assert_eq!(meeting.text("requestor"), "Ann");
+    project.write("late", &participant("meeting")).await;
+    for id in ["early", "late"] {
+        let sdp = answer(&project.until("an answer", id, is_answered).await);
+        assert_eq!(directions(&sdp), ["sendonly"]);
+        assert!(sdp.contains("a=msid:"), "{sdp}");
+    }
+    let rooms = node.get("/v1/rooms");
+    assert!(
+        rooms.contains(r#""room":"meeting""#) && rooms.contains(r#""viewers":2"#),
+        "{rooms}"
+    );
+    until("three answers counted", || {
+        metric(&node, "millrace_firestore_answered_total") == 3
+    })
+    .await;
+    assert_eq!(metric(&node, "millrace_firestore_claims_lost_total"), 0);
+    // Those that came of something heard; the early one came of its broadcaster's answer.
+    assert!(metric(&node, "millrace_firestore_answer_microseconds_count") >= 2);
+    assert!(is_ready(&node));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_share_of_an_answer_is_a_few_milliseconds_at_most() {
+    const OFFERS: u64 = 100;
+    let (node, project) = world();
+    for number in 0..OFFERS {
+        let id = format!("b{number}");
+        project.write(&id, &broadcaster()).await;
+        project.until("an answer", &id, is_answered).await;
+    }
+    const NAME: &str = "millrace_firestore_answer_microseconds";
+    let sum_us = metric(&node, &format!("{NAME}_sum"));
+    let under_5_ms = metric(&node, &format!("{NAME}_bucket{{le=\"5000\"}}"));
+    let page = node.get("/metrics");
+    let buckets: Vec<&str> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix(NAME))
+        .collect();
+    println!("{OFFERS} answers, mean {} us: {buckets:?}", sum_us / OFFERS);
+    assert!(under_5_ms > OFFERS / 2, "{buckets:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_documents_end_in_one_write_with_a_sentence_and_block_nobody() {
+    let (node, project) = world();
+    let good = encode_offer(&sdp(&["audio sendrecv"]));
+    let base64 = |json: &str| text(&STANDARD.encode(json));
+    let mut bad = BTreeMap::from([
+        ("not-base64", document("broadcaster", "", text("%%%"))),
+        ("not-json", document("broadcaster", "", base64("{"))),
+        (
+            "not-an-offer",
+            document("broadcaster", "", base64(r#"{"type":"answer","sdp":""}"#)),
+        ),
+        (
+            "not-sdp",
+            document(
+                "broadcaster",
+                "",
+                base64(r#"{"type":"offer","sdp":"hello"}"#),
+            ),
+        ),
+        ("a-number", document("broadcaster", "", integer(7))),
+        (
+            "huge",
+            document("broadcaster", "", text(&"A".repeat(1_000_000))),
+        ),
+        ("unknown-kind", document("spectator", "", text(&good))),
+        ("no-parent", document("participant", "", text(&good))),
+        ("bad-parent", document("participant", "a/b", text(&good))),
+        (
+            "nothing-to-publish",
+            document(
+                "broadcaster",
+                "",
+                text(&encode_offer(&sdp(&["audio recvonly"]))),
+            ),
+        ),
+        ("no-kind", document("broadcaster", "", text(&good))),
+        ("number-kind", document("broadcaster", "", text(&good))),
+    ]);
+    bad.get_mut("no-kind")
+        .unwrap()
+        .retain(|(name, _)| *name != "kind");
+    bad.get_mut("number-kind").unwrap()[1].1 = integer(3);
+    for (id, fields) in &bad {
+        project.write(id, fields).await;
+    }
+    let mut found = BTreeMap::new();
+    for id in bad.keys() {
+        let refused = project.until("an error", id, is_refused).await;
+        assert_eq!(refused.text("answer"), "", "{id}");
+        assert!(refused.text("error").contains(' '), "{id}: {refused:?}");
+        found.insert(*id, refused);
+    }
+    // Others are served as if nothing had been, and nothing is written to the bad ones again.
+    project.write("good", &broadcaster()).await;
+    project.until("an answer", "good", is_answered).await;
+    for (id, before) in found {
+        assert_eq!(
+            project.read(id).await.unwrap().updated,
+            before.updated,
+            "{id}"
+        );
+    }
+    assert_eq!(
+        metric(&node, "millrace_firestore_refused_total"),
+        bad.len() as u64
+    );
+    // What is set right on the same document is served.
+    project.write("not-sdp", &broadcaster()).await;
+    project.until("an answer", "not-sdp", is_answered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_documents_at_start_are_each_written_once_and_newcomers_are_served() {
+    const DOCUMENTS: u64 = 10_000;
+    let host = Emulator::shared();
+    let project = Project::new(host);
+    let ids: Vec<String> = (0..DOCUMENTS).map(|number| format!("d{number}")).collect();
+    let document = document("spectator", "", text("x"));
+    project.write_all(&ids, &document).await;
+    let start = now();
+    let node = node(host, &project, "n1", &[]);
+    until("the node to see them", || {
+        metric(&node, "millrace_firestore_offers_total") == DOCUMENTS
+    })
+    .await;
+    let seen = start.elapsed();
+    project.write("good", &broadcaster()).await;
+    project.until("an answer", "good", is_answered).await;
+    let served = start.elapsed();
+    let end = now() + Duration::from_secs(240);
+    while metric(&node, "millrace_firestore_refused_total") < DOCUMENTS {
+        assert!(now() < end, "{}", node.get("/metrics"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    println!(
+        "seen after {seen:?}, one served after {served:?}, all refused after {:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_does_not_exist_is_an_error_in_time() {
+    let (_node, project) = world();
+    project.write("warm", &broadcaster()).await;
+    project.until("an answer", "warm", is_answered).await;
+    let start = now();
+    project.write("lost", &participant("nowhere")).await;
+    let refused = project.until("an error", "lost", is_refused).await;
+    assert!(start.elapsed() < ERROR_TIME, "{:?}", start.elapsed());
+    assert_eq!(refused.text("answer"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_hangs_up_is_gone_whenever_they_do() {
+    let (node, project) = world();
+    // Before: nothing happens to it.
+    let mut before = broadcaster();
+    before[5].1 = boolean(true);
+    project.write("before", &before).await;
+    let untouched = project.read("before").await.unwrap().updated;
+    // During: the two writes meet.
+    project.write("during", &broadcaster()).await;
+    project.write("during", &[("abort", boolean(true))]).await;
+    // After, with somebody watching.
+    project.write("after", &broadcaster()).await;
+    project.until("an answer", "after", is_answered).await;
+    project.write("watching", &participant("after")).await;
+    project.until("an answer", "watching", is_answered).await;
+    let start = now();
+    project.write("after", &[("abort", boolean(true))]).await;
+    until("the room to be gone", || {
+        !node.get("/v1/rooms").contains("after")
+    })
+    .await;
+    let took = start.elapsed();
+    assert!(took < Duration::from_secs(2), "a hang-up took {took:?}");
+    let is_over = |found: &Found| found.text("owner").is_empty() && found.has("expire_at");
+    project.until("its end", "after", is_over).await;
+    until("no session to be left", || {
+        metric(&node, "millrace_firestore_sessions") == 0 && node.get("/v1/rooms").ends_with("[]")
+    })
+    .await;
+    assert_eq!(project.read("before").await.unwrap().updated, untouched);
+    assert!(!project.read("before").await.unwrap().has("owner"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_read_their_room_in_its_document() {
+    let (_node, project) = world();
+    let offer = encode_offer(&sdp(&["audio sendonly", "video sendonly"]));
+    project
+        .write("m1", &document("member", "plaza", text(&offer)))
+        .await;
+    let found = project.until("an answer", "m1", is_answered).await;
+    assert_eq!(directions(&answer(&found)), ["recvonly", "recvonly"]);
+    let rooms = "broadcast_requests_rooms";
+    let seen = |room: &Found| room.text("people").contains(r#""id":"m1""#);
+    let room = project.until_in(rooms, "the people", "plaza", seen).await;
+    assert_eq!(room.text("owner"), "n1");
+    let said = harness::emulator::map(&[("n", integer(1)), ("text", text("hello"))]);
+    project.write("m1", &[("say", said)]).await;
+    let heard = |room: &Found| room.text("chat").contains("hello");
+    project
+        .until_in(rooms, "what was said", "plaza", heard)
+        .await;
+    let muted = harness::emulator::map(&[("microphone", boolean(true))]);
+    project.write("m1", &[("muted", muted)]).await;
+    let silent = |room: &Found| room.text("people").contains(r#""muted":true"#);
+    project
+        .until_in(rooms, "who is muted", "plaza", silent)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meetings_outlive_the_database_and_offers_wait_for_it() {
+    let mut emulator = Emulator::start();
+    let host = emulator.host();
+    let project = Project::new(&host);
+    let node = node(&host, &project, "n1", &[]);
+    project.write("meeting", &broadcaster()).await;
+    project.until("an answer", "meeting", is_answered).await;
+    emulator.stop();
+    until("/readyz to say so", || !is_ready(&node)).await;
+    assert!(node.get("/v1/rooms").contains("meeting"));
+    emulator.start_again();
+    // The emulator forgot all; the meeting lives on in the node.
+    project.write("late", &participant("meeting")).await;
+    project.until("an answer", "late", is_answered).await;
+    until("/readyz to say so", || is_ready(&node)).await;
+    assert!(node.get("/v1/rooms").contains(r#""viewers":1"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_lets_nobody_in_is_one_alarm_and_no_loop() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let denied = Router::new().fallback(move || {
+        count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::future::ready([
+            ("content-type", "application/grpc"),
+            ("grpc-status", "7"),
+            ("grpc-message", "Missing or insufficient permissions."),
+        ])
+    });
+    let service = denied.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(axum_server::from_tcp(listener).unwrap().serve(service));
+    let project = Project::new(Emulator::shared());
+    let node = node(&host, &project, "n1", &[]);
+    until("/readyz to say why", || {
+        node.get("/readyz").to_lowercase().contains("permission")
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let asked = asked.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(asked < 10, "it asked {asked} times in 3 s");
+    assert!(node.get("/healthz").starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_asked_to_end_lets_meetings_go_on_and_says_goodbye() {
+    let host = Emulator::shared();
+    let project = Project::new(host);
+    let mut node = node(host, &project, "n1", &["--drain-time", "30"]);
+    project.write("meeting", &broadcaster()).await;
+    project.until("an answer", "meeting", is_answered).await;
+    node.signal(rustix::process::Signal::TERM);
+    let nodes = "broadcast_requests_nodes";
+    let draining = |found: &Found| format!("{:?}", found.fields["draining"]).contains("true");
+    project
+        .until_in(nodes, "the registry to know", "n1", draining)
+        .await;
+    project.write("late", &participant("meeting")).await;
+    project.until("an answer", "late", is_answered).await;
+    assert!(!is_ready(&node));
+    project.write("meeting", &[("abort", boolean(true))]).await;
+    let end = now() + harness::emulator::PATIENCE;
+    let status = loop {
+        if let Some(status) = node.ended() {
+            break status;
+        }
+        assert!(
+            now() < end,
+            "the node did not end when its last meeting did"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(status.code(), Some(0));
+    assert!(project.read_in(nodes, "n1").await.is_none());
+}
+
+#[test]
+fn the_doctor_says_how_the_database_is_to_be_reached() {
+    let doctor = |host: &str| {
+        std::process::Command::new(env!("CARGO_BIN_EXE_millrace"))
+            .args(["--firestore-project", "demo-doctor", "doctor"])
+            .env("FIRESTORE_EMULATOR_HOST", host)
+            .output()
+            .unwrap()
+    };
+    let well = doctor(Emulator::shared());
+    let said = String::from_utf8_lossy(&well.stdout).into_owned();
+    assert!(said.contains("project demo-doctor: reached"), "{said}");
+    let nobody = doctor(&format!("127.0.0.1:{}", harness::free_port()));
+    let said = String::from_utf8_lossy(&nobody.stdout).into_owned();
+    assert!(said.contains("it cannot be reached"), "{said}");
+    assert!(!nobody.status.success());
+}
