@@ -158,8 +158,8 @@ async fn the_contracts_two_pages_are_answered_each_in_one_write() {
     })
     .await;
     assert_eq!(metric(&node, "millrace_firestore_claims_lost_total"), 0);
-    // Those that came of something heard; the early one came of its broadcaster's answer.
-    assert!(metric(&node, "millrace_firestore_answer_microseconds_count") >= 2);
+    // At least the broadcaster's, which came of a document heard; the others may come of its answer.
+    assert!(metric(&node, "millrace_firestore_answer_microseconds_count") >= 1);
     assert!(is_ready(&node));
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 /// After the first failure.
 const FIRST: Duration = Duration::from_millis(500);
 
-/// After many: a database that comes back waits for nobody longer.
-const LONGEST: Duration = Duration::from_secs(30);
+/// After many: a database that comes back waits for nobody longer. It is well below a lease, so that
+/// a node is back before the others take it for dead.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// After a refusal: somebody has to change a permission first, and that takes a person.
 pub(super) const DENIED: Duration = Duration::from_secs(30);
@@ -39,16 +40,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_half_a_minute_and_start_over() {
+    fn delays_grow_to_ten_seconds_and_start_over() {
         let mut delay = Delay::default();
         let ms: Vec<u128> = (0..9)
             .map(|_| delay.after_failure(u8::MAX).as_millis())
             .collect();
         assert_eq!(
             ms,
-            [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]
+            [500, 1000, 2000, 4000, 8000, 10000, 10000, 10000, 10000]
         );
-        assert_eq!(delay.after_failure(0).as_secs(), 15);
+        assert_eq!(delay.after_failure(0).as_secs(), 5);
         delay.succeeded();
         assert_eq!(delay.after_failure(0).as_millis(), 250);
     }
