@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine lint bench peers first-frame fuzz test-firestore
+.PHONY: help run doctor test test-deps test-web test-rules nine lint bench peers first-frame fuzz firestore-load
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,8 @@ test-web: ## Unit tests of the page's modules
 test-rules: test-deps ## Firestore's security rules, against Google's emulator
 	node --test deploy/firestore/tests/*.test.mjs
 
-test-firestore: test-deps ## The node against Google's Firestore emulator
-	$(CARGO) test -p control --test firestore -- --include-ignored
+firestore-load: test-deps ## Three nodes, 2,000 offers at once, a node killed: who answered, and how soon
+	$(CARGO) test --release -p control --test firestore_load -- --nocapture
 
 nine: test-deps ## A minute with nine people in a room, one of them a browser, and its figures
 	$(CARGO) test --release -p control --test nine -- --ignored --nocapture

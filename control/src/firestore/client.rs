@@ -2,6 +2,7 @@
 //! the `firestore` crate, and of its generated gRPC client where its own interface says less than
 //! the protocol: a batch's single outcomes, and the listener's errors.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use firestore::errors::FirestoreError;
@@ -11,7 +12,7 @@ use firestore::gcloud_sdk::tonic::{Code, Request, Status};
 use firestore::{FirestoreDb, FirestoreDbOptions};
 
 use super::encoding::{self, Names};
-use super::message::{Collection, Document, Path, Stamp, Write, Written};
+use super::message::{Collection, Document, Path, Precondition, Stamp, Target, Write, Written};
 use super::query;
 
 /// How long the database may take for one request, and for letting itself be opened.
@@ -85,12 +86,91 @@ impl Database {
     ///
     /// All in one transaction at first: the emulator tells its listeners the whole result set after
     /// each, and would do so for every write of a batch. One write that is lost spoils the
-    /// transaction for all, so then there are two of half the size.
+    /// transaction for all; the documents' versions say which it is, and the rest is tried again.
     pub async fn write(&self, writes: &[Write]) -> Vec<Written> {
+        let mut outcomes: Vec<Option<Written>> = vec![None; writes.len()];
+        let mut left: Vec<usize> = (0..writes.len()).collect();
+        for _ in 0..TRIES_MAX {
+            if left.len() <= BATCHED_MAX {
+                break;
+            }
+            let part: Vec<Write> = left.iter().map(|index| writes[*index].clone()).collect();
+            match self.write_together(&part).await {
+                Ok(all) => {
+                    for (index, written) in left.drain(..).zip(all) {
+                        outcomes[index] = Some(written);
+                    }
+                }
+                Err(status) if is_about_one(status.code()) => {
+                    let Ok(versions) = self.versions(&part).await else {
+                        break;
+                    };
+                    left.retain(|index| {
+                        let write = &writes[*index];
+                        let holds = holds(write, versions.get(&write.path).copied());
+                        if !holds {
+                            outcomes[*index] = Some(Written::Lost);
+                        }
+                        holds
+                    });
+                }
+                Err(status) => {
+                    for index in left.drain(..) {
+                        outcomes[index] = Some(written_as(&status));
+                    }
+                }
+            }
+        }
+        let rest: Vec<Write> = left.iter().map(|index| writes[*index].clone()).collect();
+        let written = self.write_in_halves(&rest).await;
+        for (index, written) in left.into_iter().zip(written) {
+            outcomes[index] = Some(written);
+        }
+        let undecided = || Written::Failed("it was not written".to_owned());
+        outcomes
+            .into_iter()
+            .map(|outcome| outcome.unwrap_or_else(undecided))
+            .collect()
+    }
+
+    /// The versions of these writes' documents, where there are any.
+    async fn versions(&self, writes: &[Write]) -> Result<BTreeMap<Path, Stamp>, Trouble> {
+        let request = proto::BatchGetDocumentsRequest {
+            database: self.db.get_database_path().clone(),
+            documents: writes
+                .iter()
+                .map(|write| self.names.name(&write.path))
+                .collect(),
+            // Nothing of what they hold.
+            mask: Some(proto::DocumentMask {
+                field_paths: vec!["__name__".to_owned()],
+            }),
+            ..proto::BatchGetDocumentsRequest::default()
+        };
+        let mut client = self.db.client().get();
+        let found = client.batch_get_documents(limited(request)).await;
+        let mut found = found.map_err(|status| trouble(&status))?.into_inner();
+        let mut versions = BTreeMap::new();
+        while let Some(part) = found.message().await.map_err(|status| trouble(&status))? {
+            use proto::batch_get_documents_response::Result as Part;
+            if let Some(Part::Found(document)) = part.result
+                && let Some(document) = encoding::read_document(&self.names, document)
+            {
+                versions.insert(document.path, document.updated);
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Writes in ever smaller parts, until each that is lost is alone.
+    async fn write_in_halves(&self, writes: &[Write]) -> Vec<Written> {
         let mut written = Vec::with_capacity(writes.len());
         // The next to write is the last of them.
         let mut parts = vec![writes];
         while let Some(part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
             if part.len() <= BATCHED_MAX {
                 written.extend(self.write_each(part).await);
                 continue;
@@ -217,6 +297,23 @@ impl Database {
         Ok(documents)
     }
 
+    /// How many documents are in a target of `node`'s.
+    ///
+    /// # Errors
+    /// Why nobody knows.
+    pub async fn count(&self, target: Target, node: &str) -> Result<usize, Trouble> {
+        let request = query::count(&self.names, target, node);
+        let mut client = self.db.client().get();
+        let counted = client.run_aggregation_query(limited(request)).await;
+        let mut counted = counted.map_err(|status| trouble(&status))?.into_inner();
+        while let Some(part) = counted.message().await.map_err(|status| trouble(&status))? {
+            if let Some(count) = part.result.as_ref().and_then(query::read_count) {
+                return Ok(count);
+            }
+        }
+        Err(Trouble::Unreachable("it did not say a number".to_owned()))
+    }
+
     /// How documents are called here.
     pub(super) fn names(&self) -> &Names {
         &self.names
@@ -265,13 +362,20 @@ pub(super) fn trouble_of(code: Code, message: &str) -> Trouble {
     }
 }
 
+/// Whether a write's condition holds for the version that its document has.
+fn holds(write: &Write, version: Option<Stamp>) -> bool {
+    match write.precondition {
+        Precondition::None => true,
+        Precondition::Absent => version.is_none(),
+        Precondition::Updated(at) => version == Some(at),
+    }
+}
+
 /// What a failed request means for each of its writes.
 fn written_as(status: &Status) -> Written {
     written_status(status.code(), status.message())
 }
 
-/// What a write's status means. A write that the database calls wrong is lost: another try would
-/// be as wrong.
 /// Whether a transaction failed for what one of its writes says, not for all of them.
 fn is_about_one(code: Code) -> bool {
     matches!(
@@ -286,6 +390,8 @@ fn is_about_one(code: Code) -> bool {
     )
 }
 
+/// What a write's status means. A write that the database calls wrong is lost: another try would
+/// be as wrong.
 fn written_status(code: Code, message: &str) -> Written {
     match code {
         Code::FailedPrecondition | Code::NotFound | Code::AlreadyExists => Written::Lost,

@@ -6,6 +6,7 @@
 use firestore::gcloud_sdk::google::firestore::v1 as proto;
 use proto::structured_query as parts;
 use proto::structured_query::filter::FilterType;
+use proto::value::ValueType;
 
 use super::encoding::{self, Names};
 use super::message::{Collection, Target};
@@ -67,6 +68,45 @@ pub(super) fn owned_by(
         parent: names.documents().to_owned(),
         query_type: Some(proto::run_query_request::QueryType::StructuredQuery(query)),
         ..proto::RunQueryRequest::default()
+    }
+}
+
+/// How the count is called in the answer.
+const COUNT: &str = "count";
+
+/// A count of the documents in one of `node`'s targets.
+pub(super) fn count(
+    names: &Names,
+    target: Target,
+    node: &str,
+) -> proto::RunAggregationQueryRequest {
+    use proto::structured_aggregation_query as sum;
+    let count = sum::Aggregation {
+        alias: COUNT.to_owned(),
+        operator: Some(sum::aggregation::Operator::Count(
+            sum::aggregation::Count::default(),
+        )),
+    };
+    let query = proto::StructuredAggregationQuery {
+        aggregations: vec![count],
+        query_type: Some(sum::QueryType::StructuredQuery(watched(
+            names, target, node,
+        ))),
+    };
+    proto::RunAggregationQueryRequest {
+        parent: names.documents().to_owned(),
+        query_type: Some(
+            proto::run_aggregation_query_request::QueryType::StructuredAggregationQuery(query),
+        ),
+        ..proto::RunAggregationQueryRequest::default()
+    }
+}
+
+/// The number that such a count gave.
+pub(super) fn read_count(result: &proto::AggregationResult) -> Option<usize> {
+    match result.aggregate_fields.get(COUNT)?.value_type {
+        Some(ValueType::IntegerValue(count)) => usize::try_from(count).ok(),
+        _ => None,
     }
 }
 

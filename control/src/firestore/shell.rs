@@ -120,6 +120,7 @@ enum Done {
     Written(Vec<(WriteId, Written)>),
     Read(ReadId, Result<Option<Document>, String>),
     Found(ReadId, Result<Vec<Document>, String>),
+    Counted(ReadId, Option<usize>),
 }
 
 impl Shell {
@@ -210,6 +211,7 @@ impl Shell {
             }
             Done::Read(id, read) => self.desk.handle_read(now(), id, read),
             Done::Found(id, found) => self.desk.handle_found(now(), id, found),
+            Done::Counted(id, counted) => self.desk.handle_counted(now(), id, counted),
         }
     }
 
@@ -234,6 +236,7 @@ impl Shell {
                 Effect::Find(id, Find::OwnedBy(node, collection)) => {
                     self.find(id, node, collection);
                 }
+                Effect::Count(id, target) => self.count(id, target),
                 Effect::Serve(id, serve) => self.serve(&id, serve),
                 Effect::HangUp(id) => self.node.hang_up(&id),
                 Effect::CloseRoom(room) => self.node.end_broadcast(&room),
@@ -301,6 +304,18 @@ impl Shell {
                 None => return Done::Found(id, Err(NOT_OPEN.to_owned())),
             };
             Done::Found(id, found.map_err(|trouble| trouble.to_string()))
+        });
+    }
+
+    fn count(&mut self, id: ReadId, target: Target) {
+        let database = self.database.clone();
+        let node = self.desk.node().to_owned();
+        self.requests.spawn(async move {
+            let counted = match database {
+                Some(database) => database.count(target, &node).await.ok(),
+                None => None,
+            };
+            Done::Counted(id, counted)
         });
     }
 

@@ -44,6 +44,8 @@ struct Set {
     replayed: Option<BTreeSet<Path>>,
     /// Whether it has been complete since the last reset.
     current: bool,
+    /// Counts the differences told so far.
+    changes: u64,
     /// Removed documents, and as of when. Empty during a replay, which is always right.
     removed: BTreeMap<Path, Stamp>,
 }
@@ -54,20 +56,24 @@ impl Worklist {
         match heard {
             Heard::Reset(target) => self.set(target).on_reset(),
             Heard::Changed(target, document) => {
-                if self
-                    .set(target)
-                    .on_changed(&document.path, document.updated)
-                {
+                let set = self.set(target);
+                if set.on_changed(&document.path, document.updated) {
+                    set.changes += 1;
                     self.deltas.push_back(Delta::Changed(target, document));
                 }
             }
             Heard::Gone(target, path, at) => {
-                if self.set(target).on_gone(&path, at) {
+                let set = self.set(target);
+                if set.on_gone(&path, at) {
+                    set.changes += 1;
                     self.deltas.push_back(Delta::Gone(target, path));
                 }
             }
             Heard::Current(target, at) => {
-                for path in self.set(target).on_current() {
+                let set = self.set(target);
+                let missing = set.on_current();
+                set.changes += missing.len() as u64;
+                for path in missing {
                     self.deltas.push_back(Delta::Gone(target, path));
                 }
                 self.deltas.push_back(Delta::Current(target, at));
@@ -119,6 +125,12 @@ impl Worklist {
     #[must_use]
     pub fn version(&self, target: Target, path: &Path) -> Option<Stamp> {
         self.sets.get(&target)?.known.get(path).copied()
+    }
+
+    /// How many documents came, changed or went so far.
+    #[must_use]
+    pub fn changes(&self, target: Target) -> u64 {
+        self.sets.get(&target).map_or(0, |set| set.changes)
     }
 
     fn set(&mut self, target: Target) -> &mut Set {

@@ -1,20 +1,22 @@
 //! Google's Firestore emulator, and documents in it as pages write and read them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 use firestore::gcloud_sdk::google::firestore::v1 as proto;
+use firestore::gcloud_sdk::prost_types::Timestamp;
 use firestore::gcloud_sdk::tonic::Request;
 use firestore::gcloud_sdk::tonic::transport::{Channel, Endpoint};
 use proto::firestore_client::FirestoreClient;
+use proto::structured_query as query;
 use proto::value::ValueType;
 
-use super::free_port;
+use super::{Server, free_port};
 
 /// How long the emulator may take to come up: java on a busy machine.
 const START: Duration = Duration::from_secs(60);
@@ -173,8 +175,24 @@ fn value(value: ValueType) -> proto::Value {
 pub struct Found {
     /// Its fields.
     pub fields: HashMap<String, proto::Value>,
-    /// When it was last written, by the database's clock: seconds and nanoseconds.
-    pub updated: (i64, i32),
+    /// When it was made, by the database's clock: since the Unix epoch.
+    pub created: Duration,
+    /// When it was last written, by the same.
+    pub updated: Duration,
+}
+
+impl From<proto::Document> for Found {
+    fn from(document: proto::Document) -> Found {
+        let time = |time: Option<Timestamp>| {
+            let time = time.unwrap_or_default();
+            Duration::new(time.seconds as u64, time.nanos as u32)
+        };
+        Found {
+            fields: document.fields,
+            created: time(document.create_time),
+            updated: time(document.update_time),
+        }
+    }
 }
 
 impl Found {
@@ -195,6 +213,7 @@ impl Found {
 /// One project in an emulator: a world of its own.
 #[derive(Clone)]
 pub struct Project {
+    host: String,
     client: FirestoreClient<Channel>,
     /// Its id.
     pub id: String,
@@ -209,9 +228,18 @@ impl Project {
         let client = FirestoreClient::new(endpoint.tcp_nodelay(true).connect_lazy());
         let since = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
         Project {
+            host: host.to_owned(),
             client: client.max_decoding_message_size(MESSAGE_BYTES_MAX),
             id: format!("demo-{}-{since}-{count}", std::process::id()),
         }
+    }
+
+    /// A node that serves it, of this id and with these flags besides.
+    pub fn node(&self, id: &str, flags: &[&str]) -> Server {
+        let mut all = vec!["--firestore-project", &self.id, "--node-id", id];
+        all.extend(flags);
+        let variables = [("FIRESTORE_EMULATOR_HOST", self.host.as_str())];
+        Server::start_with(Ipv4Addr::LOCALHOST, &all, &variables)
     }
 
     /// Writes these fields of a document in `broadcast_requests`; others stay as they are.
@@ -239,24 +267,26 @@ impl Project {
         written.expect("the emulator takes a page's write");
     }
 
-    /// Writes the same fields of many documents, hundreds at once.
-    pub async fn write_all(&self, ids: &[String], fields: &[(&str, proto::Value)]) {
-        let fields: HashMap<String, proto::Value> = fields
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .collect();
-        for ids in ids.chunks(WRITES_MAX) {
-            let write = |id: &String| proto::Write {
+    /// Writes these fields of many documents, hundreds at once; others of theirs stay as they are.
+    pub async fn write_all(&self, documents: &[(String, Vec<(&str, proto::Value)>)]) {
+        for documents in documents.chunks(WRITES_MAX) {
+            let write = |(id, fields): &(String, Vec<(&str, proto::Value)>)| proto::Write {
+                update_mask: Some(proto::DocumentMask {
+                    field_paths: fields.iter().map(|(name, _)| (*name).to_owned()).collect(),
+                }),
                 operation: Some(proto::write::Operation::Update(proto::Document {
                     name: self.name("broadcast_requests", id),
-                    fields: fields.clone(),
+                    fields: fields
+                        .iter()
+                        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                        .collect(),
                     ..Default::default()
                 })),
                 ..Default::default()
             };
             let request = proto::CommitRequest {
                 database: format!("projects/{}/databases/(default)", self.id),
-                writes: ids.iter().map(write).collect(),
+                writes: documents.iter().map(write).collect(),
                 ..Default::default()
             };
             let written = self.client.clone().commit(owner(request)).await;
@@ -281,12 +311,39 @@ impl Project {
             .get_document(owner(request))
             .await
             .ok()?;
-        let found = found.into_inner();
-        let updated = found.update_time.unwrap_or_default();
-        Some(Found {
-            fields: found.fields,
-            updated: (updated.seconds, updated.nanos),
-        })
+        Some(Found::from(found.into_inner()))
+    }
+
+    /// All of `broadcast_requests`, by id, without what `fields` does not name.
+    pub async fn all(&self, fields: &[&str]) -> BTreeMap<String, Found> {
+        let field = |field_path: &&str| query::FieldReference {
+            field_path: (*field_path).to_owned(),
+        };
+        let query = proto::StructuredQuery {
+            select: Some(query::Projection {
+                fields: fields.iter().map(field).collect(),
+            }),
+            from: vec![query::CollectionSelector {
+                collection_id: "broadcast_requests".to_owned(),
+                all_descendants: false,
+            }],
+            ..Default::default()
+        };
+        let request = proto::RunQueryRequest {
+            parent: format!("projects/{}/databases/(default)/documents", self.id),
+            query_type: Some(proto::run_query_request::QueryType::StructuredQuery(query)),
+            ..Default::default()
+        };
+        let found = self.client.clone().run_query(owner(request)).await;
+        let mut found = found.expect("the emulator answers a query").into_inner();
+        let mut all = BTreeMap::new();
+        while let Some(part) = found.message().await.unwrap() {
+            if let Some(document) = part.document {
+                let id = document.name.rsplit('/').next().unwrap().to_owned();
+                all.insert(id, Found::from(document));
+            }
+        }
+        all
     }
 
     /// Waits until a document of `broadcast_requests` is `so`, and gives it.
@@ -318,6 +375,15 @@ impl Project {
             "projects/{}/databases/(default)/documents/{collection}/{id}",
             self.id
         )
+    }
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, so: impl Fn() -> bool) {
+    let end = now() + PATIENCE;
+    while !so() {
+        assert!(now() < end, "waited in vain for {what}");
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -12,6 +12,7 @@
 pub mod emulator;
 pub mod firefox;
 mod marionette;
+pub mod requests;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -105,6 +106,20 @@ impl Server {
     /// Its status, once it ended by itself.
     pub fn ended(&mut self) -> Option<std::process::ExitStatus> {
         self.child.try_wait().unwrap()
+    }
+
+    /// Whether it says that whoever comes now is served.
+    pub fn is_ready(&self) -> bool {
+        self.get("/readyz").starts_with("HTTP/1.1 200")
+    }
+
+    /// A sample of `/metrics`; 0 when there is none.
+    pub fn metric(&self, name: &str) -> u64 {
+        let page = self.get("/metrics");
+        let sample = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        sample.map_or(0, |value| value.parse().unwrap())
     }
 
     /// What it answers to a GET, headers and all.

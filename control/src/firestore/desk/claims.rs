@@ -293,7 +293,7 @@ impl Desk {
         if !matches!(case.step, Step::Asking) {
             return;
         }
-        let patience = self.base(case) + limits::OWNER_PATIENCE;
+        let patience = self.base(case) + limits::OWNER_PATIENCE + self.pace.slack();
         let gone =
             "the node that served this meeting is gone; offer again when its broadcaster has";
         let sentence = match document {

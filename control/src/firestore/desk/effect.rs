@@ -7,7 +7,7 @@ use signaling::name::{PersonName, RoomName};
 use signaling::node::SourceKind;
 use signaling::sdp::Offer;
 
-use crate::firestore::message::{Collection, Path, Write};
+use crate::firestore::message::{Collection, Path, Target, Write};
 
 /// A request document's id, which also names the session that serves it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,7 +23,8 @@ impl fmt::Display for RequestId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WriteId(pub u64);
 
-/// Names a read or a search until [`super::Desk::handle_read`] or [`super::Desk::handle_found`].
+/// Names a read, a search or a count until [`super::Desk::handle_read`], [`super::Desk::handle_found`] or
+/// [`super::Desk::handle_counted`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReadId(pub u64);
 
@@ -39,6 +40,8 @@ pub enum Effect {
     /// Search; tell [`super::Desk::handle_found`]. It may find only a part: the desk asks again until
     /// nothing is left to do.
     Find(ReadId, Find),
+    /// Count the documents of a target; tell [`super::Desk::handle_counted`].
+    Count(ReadId, Target),
     /// Make the session of this request, or give the one that it has a new offer; tell
     /// [`super::Desk::handle_served`] at once, before anything else.
     Serve(RequestId, Serve),

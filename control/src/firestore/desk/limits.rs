@@ -83,6 +83,29 @@ pub(super) const SWEEP_LEASE: Duration = Duration::from_secs(60);
 /// How often fresh listens are asked for at most.
 pub(super) const RELISTEN_GAP: Duration = Duration::from_secs(5);
 
+/// How long after a listen began the database is asked whether we heard everything: the emulator
+/// misses writes that meet the beginning of a listen.
+pub(super) const CENSUS_FIRST: Duration = Duration::from_secs(1);
+
+/// Between a count that is not ours and the next.
+pub(super) const CENSUS_AGAIN: Duration = Duration::from_millis(1500);
+
+/// How often the work set is counted when nothing is wrong: one read for each thousand documents.
+pub(super) const CENSUS_SPAN: Duration = Duration::from_secs(30);
+
+/// Wrong counts in a row, with nothing heard between them, after which we listen afresh: what is on
+/// its way to us has arrived by then.
+pub(super) const CENSUS_DOUBTS: u32 = 3;
+
+/// The longest that a write or the news of one usually takes; more, and others get more time.
+pub(super) const PACE_USUAL: Duration = Duration::from_millis(250);
+
+/// For how long a slow write is remembered, once or twice.
+pub(super) const PACE_WINDOW: Duration = Duration::from_secs(5);
+
+/// The most that waits for others grow by: a page's patience has an end, too.
+pub(super) const PACE_SLACK_MAX: Duration = Duration::from_secs(20);
+
 /// How often the desk looks around by itself.
 pub(super) const TICK: Duration = Duration::from_millis(500);
 

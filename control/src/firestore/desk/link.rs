@@ -39,6 +39,7 @@ impl Desk {
                     self.outbox.handle_up();
                     self.reads.handle_up();
                     self.station.on_up();
+                    self.census.on_listen(now);
                     self.next_tick = Some(now);
                     self.tick_station(now);
                 }

@@ -17,12 +17,14 @@
 
 mod backoff;
 mod cases;
+mod census;
 mod claims;
 mod counters;
 mod effect;
 mod limits;
 mod link;
 mod outbox;
+mod pace;
 mod paper;
 mod reads;
 mod replies;
@@ -46,9 +48,11 @@ use super::message::{Document, Heard, Path, Stamp, Target, Written};
 use super::registry::Registry;
 use super::worklist::{Delta, Worklist};
 use cases::Cases;
+use census::Census;
 use link::Reach;
 use outbox::Outbox;
-use reads::{Ask, Reads};
+use pace::Pace;
+use reads::{Ask, Question, Reads};
 use rooms::{Room, RoomOwners};
 use seats::Seat;
 use station::Station;
@@ -102,6 +106,8 @@ pub struct Desk {
     able_since: Option<Instant>,
     next_tick: Option<Instant>,
     relisten: Relisten,
+    census: Census,
+    pace: Pace,
     effects: VecDeque<Effect>,
     counters: Counters,
 }
@@ -135,10 +141,18 @@ impl Desk {
             able_since: None,
             next_tick: None,
             relisten: Relisten::default(),
+            census: Census::default(),
+            pace: Pace::default(),
             effects: VecDeque::new(),
             counters: Counters::default(),
             config,
         }
+    }
+
+    /// Our node's id.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        &self.config.node
     }
 
     /// The listener heard something.
@@ -177,6 +191,15 @@ impl Desk {
             && let Ok(documents) = found
         {
             self.on_found(now, question, &documents);
+        }
+        self.pump(now);
+    }
+
+    /// A count came to an end: how many documents the target holds; `None` when nobody knows.
+    pub fn handle_counted(&mut self, now: Instant, id: ReadId, counted: Option<usize>) {
+        let question = self.reads.handle_answer(now, id, counted.is_some());
+        if let (Some(Question::Count(target)), Some(count)) = (question, counted) {
+            self.on_counted(now, target, count);
         }
         self.pump(now);
     }
@@ -286,6 +309,7 @@ impl Desk {
         match delta {
             Delta::Changed(Target::Work, document) => {
                 self.note_version(now, &document);
+                self.note_lag(now, &document);
                 let is_new = self.cases.insert(now, document);
                 self.counters.offers += u64::from(is_new);
             }
@@ -335,15 +359,18 @@ impl Desk {
             self.effects.push_back(match ask {
                 Ask::Read(path) => Effect::Read(id, path),
                 Ask::Find(find) => Effect::Find(id, find),
+                Ask::Count(target) => Effect::Count(id, target),
             });
         }
     }
 
     /// Looks around: what time alone brings.
     fn tick(&mut self, now: Instant) {
+        self.tick_pace(now);
         self.tick_station(now);
         self.tick_rooms(now);
         self.tick_sweeps(now);
+        self.tick_census(now);
         if let Some(at) = self.clock.at(now) {
             self.counters.nodes_live = self.registry.live(at);
         }
@@ -363,6 +390,7 @@ impl Desk {
                 wanted: false,
             };
             self.counters.relistens += 1;
+            self.census.on_listen(now);
             self.effects.push_back(Effect::Relisten);
         }
     }

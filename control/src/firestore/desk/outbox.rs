@@ -96,7 +96,8 @@ pub(super) struct Outbox {
     ready: BTreeSet<(bool, u64, Path)>,
     /// When a slot's second is over.
     held: BTreeSet<(Instant, Path)>,
-    flights: BTreeMap<WriteId, Path>,
+    /// What is on its way, and since when.
+    flights: BTreeMap<WriteId, (Path, Instant)>,
     /// How many slots have a write that waits.
     waiting: usize,
     backoff: Backoff,
@@ -205,7 +206,7 @@ impl Outbox {
         slot.flight = Some(waiting);
         // The order is the id: each is used once, because a retry takes a new one.
         let id = WriteId(order);
-        self.flights.insert(id, path);
+        self.flights.insert(id, (path, now));
         Some((id, write))
     }
 
@@ -216,7 +217,7 @@ impl Outbox {
         id: WriteId,
         written: &Written,
     ) -> Option<Outcome> {
-        let path = self.flights.remove(&id)?;
+        let (path, _) = self.flights.remove(&id)?;
         let slot = self.slots.get_mut(&path)?;
         let flight = slot.flight.take()?;
         let outcome = match written {
@@ -297,6 +298,12 @@ impl Outbox {
     /// Writes on their way.
     pub(super) fn in_flight(&self) -> usize {
         self.flights.len()
+    }
+
+    /// How long the write that has been on its way for longest has been.
+    pub(super) fn longest_flight(&self, now: Instant) -> Duration {
+        let first = self.flights.values().map(|(_, since)| *since).min();
+        first.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
     /// Lets go what has waited its second, and forgets documents that nothing is to be known of.

@@ -1,4 +1,4 @@
-//! Reads and searches: a few at a time, tried again until the database answers.
+//! Reads, searches and counts: a few at a time, tried again until the database answers.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -8,7 +8,7 @@ use signaling::name::RoomName;
 use super::backoff::Backoff;
 use super::effect::{Find, ReadId, RequestId};
 use super::limits;
-use crate::firestore::message::Path;
+use crate::firestore::message::{Collection, Path, Target};
 
 /// What is wanted to be known.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,7 +24,9 @@ pub(super) enum Question {
     /// What became of our document.
     Request(RequestId),
     /// What documents of a collection a node owns.
-    Owned(String, crate::firestore::message::Collection),
+    Owned(String, Collection),
+    /// How many documents are in this target.
+    Count(Target),
 }
 
 /// How a question is asked.
@@ -34,6 +36,8 @@ pub(super) enum Ask {
     Read(Path),
     /// A search.
     Find(Find),
+    /// A count of a target's documents.
+    Count(Target),
 }
 
 /// The reads.
@@ -84,6 +88,7 @@ impl Reads {
             Question::Owned(node, collection) => {
                 Ask::Find(Find::OwnedBy(node.clone(), *collection))
             }
+            Question::Count(target) => Ask::Count(*target),
         };
         let id = ReadId(self.next_id);
         self.next_id += 1;

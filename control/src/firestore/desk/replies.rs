@@ -73,7 +73,7 @@ impl Desk {
             Question::RoomOwner(room) => self.on_room_read(now, &room, document),
             Question::RoomParent(room) => self.on_room_parent_read(now, &room, document),
             Question::Request(id) => self.reconcile(now, &id, document),
-            Question::Owned(..) => {}
+            Question::Owned(..) | Question::Count(_) => {}
         }
     }
 

@@ -142,7 +142,7 @@ impl Desk {
         if case.declined.is_some() || !self.has_place() {
             return Turn::Never;
         }
-        let turn = self.base(case) + turn_wait(rank);
+        let turn = self.base(case) + self.turn_wait(rank);
         if now >= turn {
             Turn::Ours
         } else {
@@ -178,7 +178,7 @@ impl Desk {
             u32::try_from(rank).unwrap_or(u32::MAX)
         });
         let step = limits::CHOICE_STEP * rank.min(limits::GIVE_UP_RANKS_MAX);
-        let end = self.base(case) + limits::GIVE_UP + step;
+        let end = self.base(case) + limits::GIVE_UP + step + self.pace.slack();
         if now < end {
             // Others' headroom changes in the meantime, and so does whose turn it is.
             let again = now + limits::SECOND_CHOICE;
@@ -215,11 +215,19 @@ impl Desk {
     ) -> Verdict {
         let order = self.registry.by_hash(&id.0, at);
         let rank = order.iter().position(|node| *node == self.config.node);
-        let turn = self.base(case) + turn_wait(rank.unwrap_or(order.len()));
+        let turn = self.base(case) + self.turn_wait(rank.unwrap_or(order.len()));
         if now >= turn {
             Verdict::Refuse(sentence)
         } else {
             Verdict::Look(turn)
+        }
+    }
+
+    /// How long after the first choice this one waits, as slow as the database is now.
+    fn turn_wait(&self, rank: usize) -> Duration {
+        match rank {
+            0 => Duration::ZERO,
+            rank => turn_wait(rank) + self.pace.slack(),
         }
     }
 

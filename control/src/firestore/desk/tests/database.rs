@@ -132,6 +132,12 @@ impl Database {
             .collect()
     }
 
+    /// How many documents are in a target of this node.
+    pub(super) fn count(&self, target: Target, node: &str) -> usize {
+        let inside = |document: &&Document| Self::is_in(document, target, node);
+        self.documents.values().filter(inside).count()
+    }
+
     /// Whether a document is in a target of this node.
     pub(super) fn is_in(document: &Document, target: Target, node: &str) -> bool {
         let fields = &document.fields;

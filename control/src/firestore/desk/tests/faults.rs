@@ -321,3 +321,29 @@ fn offer_where_told(world: &mut World) {
         }
     }
 }
+
+#[test]
+fn an_offer_that_no_listener_was_told_of_is_found_by_counting() {
+    let mut world = World::new(70);
+    world.replays = 0;
+    world.start("a", 1000);
+    world.run(Duration::from_millis(300));
+    // The emulator forgets a write that meets the beginning of a listen.
+    world.mute = true;
+    world.offer_now("room", "broadcaster", "");
+    world.run(Duration::from_millis(1));
+    world.mute = false;
+    world.run(PATIENCE);
+    assert_eq!(world.server("room"), 0);
+    let relistens = world.nodes[0].desk.counters().relistens;
+    assert_eq!(relistens, 1);
+    // And of a page that hangs up.
+    world.mute = true;
+    world.hang_up("room");
+    world.run(Duration::from_millis(1));
+    world.mute = false;
+    world.disconnect(0);
+    world.connect(0);
+    world.run(PATIENCE);
+    assert_eq!(world.holder("room"), None);
+}

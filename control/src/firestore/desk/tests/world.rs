@@ -45,6 +45,8 @@ enum Event {
     Read(usize, u32, ReadId, Result<Option<Document>, String>),
     FindArrives(usize, u32, ReadId, Find),
     Found(usize, u32, ReadId, Result<Vec<Document>, String>),
+    CountArrives(usize, u32, ReadId, Target),
+    Counted(usize, u32, ReadId, Option<usize>),
     Timer(usize, Duration),
     Up(usize, u32),
     Page(Path, Fields),
@@ -60,6 +62,8 @@ pub(super) struct World {
     random: u64,
     /// Of 100 tellings, how many are a full replay.
     pub(super) replays: u64,
+    /// Listeners are told of nothing, as by the emulator while they begin to listen.
+    pub(super) mute: bool,
     /// How long a session may have two nodes.
     doubled: BTreeMap<RequestId, Duration>,
     checked: Duration,
@@ -81,6 +85,7 @@ impl World {
             next: 0,
             random: seed,
             replays: 10,
+            mute: false,
             doubled: BTreeMap::new(),
             checked: Duration::ZERO,
         }
@@ -250,14 +255,20 @@ impl World {
                 let back = self.now + self.delay();
                 self.push(back, Event::Found(node, epoch, id, found));
             }
+            Event::CountArrives(node, epoch, id, target) => {
+                let counted = Some(self.database.count(target, &self.nodes[node].name));
+                let back = self.now + self.delay();
+                self.push(back, Event::Counted(node, epoch, id, counted));
+            }
             Event::Timer(node, at) if self.nodes[node].timer == Some(at) => {
                 self.nodes[node].on_timer(now);
                 self.drain(node);
             }
             Event::Up(..) | Event::Hear(..) | Event::Timer(..) => {}
-            Event::Written(node, ..) | Event::Read(node, ..) | Event::Found(node, ..) => {
-                self.on_reply(node, event);
-            }
+            Event::Written(node, ..)
+            | Event::Read(node, ..)
+            | Event::Found(node, ..)
+            | Event::Counted(node, ..) => self.on_reply(node, event),
         }
     }
 
@@ -299,6 +310,12 @@ impl World {
                 }
                 self.nodes[node].desk.handle_found(now, id, found);
             }
+            Event::Counted(_, epoch, id, mut counted) => {
+                if !is_open(self, epoch) {
+                    counted = None;
+                }
+                self.nodes[node].desk.handle_counted(now, id, counted);
+            }
             _ => unreachable!("only replies are given"),
         }
         self.drain(node);
@@ -319,6 +336,9 @@ impl World {
                 }
                 Effect::Read(id, path) => self.push(at, Event::ReadArrives(node, epoch, id, path)),
                 Effect::Find(id, find) => self.push(at, Event::FindArrives(node, epoch, id, find)),
+                Effect::Count(id, target) => {
+                    self.push(at, Event::CountArrives(node, epoch, id, target));
+                }
                 Effect::Relisten => self.tell_all(node),
                 effect => self.nodes[node].carry_out(now, effect),
             }
@@ -337,7 +357,7 @@ impl World {
     fn tell(&mut self) {
         let changed = std::mem::take(&mut self.database.changed);
         for node in 0..self.nodes.len() {
-            if !self.nodes[node].linked || changed.is_empty() {
+            if !self.nodes[node].linked || changed.is_empty() || self.mute {
                 continue;
             }
             if self.random() % 100 < self.replays {
@@ -458,7 +478,11 @@ impl Node {
             Effect::Mute(id, _, muted) => self.muted.push((id, muted)),
             Effect::Say(id, text) => self.said.push((id, text)),
             Effect::Alarm(sentence) => self.alarms.push(sentence),
-            Effect::Write(..) | Effect::Read(..) | Effect::Find(..) | Effect::Relisten => {
+            Effect::Write(..)
+            | Effect::Read(..)
+            | Effect::Find(..)
+            | Effect::Count(..)
+            | Effect::Relisten => {
                 unreachable!("the world does these")
             }
         }
