@@ -84,6 +84,7 @@ impl Firefox {
         let stream = self.inside(|| TcpStream::connect((Ipv4Addr::LOCALHOST, REMOTE_PORT)));
         let page = Page {
             browser: Browser::Firefox(Marionette::open(stream.unwrap()).await),
+            profile: self.profile.clone(),
         };
         page.goto(url).await;
         page

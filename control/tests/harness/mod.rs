@@ -16,7 +16,7 @@ pub mod requests;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,6 +29,9 @@ use marionette::Marionette;
 
 /// Milliseconds that anything may take before a test gives up on it: the machine may be busy.
 pub const PATIENCE_MS: u64 = 25_000;
+
+/// The page's RTCPeerConnection: of our own page, or of one of the contract's.
+const PC: &str = "(window.millrace ?? window.contract).pc";
 
 /// A running node, ended when dropped.
 pub struct Server {
@@ -154,7 +157,7 @@ static TURN: Mutex<()> = Mutex::new(());
 pub struct Browsers {
     driver: Child,
     port: u16,
-    profiles: std::path::PathBuf,
+    profiles: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -230,6 +233,7 @@ impl Browsers {
         client.goto(url).await.unwrap();
         Page {
             browser: Browser::Chromium(client),
+            profile,
         }
     }
 }
@@ -239,13 +243,18 @@ impl Drop for Browsers {
         self.driver.kill().ok();
         self.driver.wait().ok();
         // A browser outlives its driver; a failed test leaves them open. Theirs are ours to end.
-        let profile = format!("--user-data-dir={}", self.profiles.display());
-        kill_processes(|process| {
-            let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&command).contains(&profile)
-        });
+        kill_browsers(&self.profiles);
         std::fs::remove_dir_all(&self.profiles).ok();
     }
+}
+
+/// Kills every Chromium whose profile is in this folder.
+fn kill_browsers(profiles: &Path) {
+    let profile = format!("--user-data-dir={}", profiles.display());
+    kill_processes(|process| {
+        let command = std::fs::read(process.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&command).contains(&profile)
+    });
 }
 
 /// Kills every process whose folder in `/proc` is `ours`.
@@ -273,6 +282,7 @@ fn kill_processes(ours: impl Fn(&Path) -> bool) {
 /// One browser with one tab.
 pub struct Page {
     browser: Browser,
+    profile: PathBuf,
 }
 
 enum Browser {
@@ -355,19 +365,25 @@ impl Page {
             .await;
     }
 
-    /// Waits until the person's tile shows a moving picture: frames decoded grow and pixels change.
+    /// Waits until the person's tile shows a moving picture.
     pub async fn sees(&self, name: &str, source: &str) {
-        let tile = format!("article[data-name={name:?}][data-source={source:?}] video");
+        let video = format!("article[data-name={name:?}][data-source={source:?}] video");
+        self.shows(&format!("{name}'s {source}"), &video).await;
+    }
+
+    /// Waits until the video that the CSS selector finds shows a moving picture: frames decoded grow
+    /// and pixels change.
+    pub async fn shows(&self, what: &str, video: &str) {
         self.until(
-            &format!("a picture of {name}'s {source}"),
-            &format!("document.querySelector({tile:?})?.videoWidth > 0"),
+            &format!("a picture of {what}"),
+            &format!("document.querySelector({video:?})?.videoWidth > 0"),
         )
         .await;
         self.until(
-            &format!("a moving picture of {name}'s {source}"),
+            &format!("a moving picture of {what}"),
             &format!(
                 "(async () => {{
-                   const video = document.querySelector({tile:?});
+                   const video = document.querySelector({video:?});
                    const canvas = document.createElement('canvas');
                    [canvas.width, canvas.height] = [64, 36];
                    const context = canvas.getContext('2d', {{ willReadFrequently: true }});
@@ -377,7 +393,7 @@ impl Page {
                    }};
                    // Not getVideoPlaybackQuality: in Firefox it counts no frame of a MediaStream.
                    const track = video.srcObject.getVideoTracks()[0].id;
-                   const decoded = async () => [...(await window.millrace.pc.getStats()).values()]
+                   const decoded = async () => [...(await {PC}.getStats()).values()]
                      .find(s => s.type === 'inbound-rtp' && s.trackIdentifier === track)?.framesDecoded ?? 0;
                    const [before, decodedBefore] = [look(), await decoded()];
                    await new Promise(go => setTimeout(go, 400));
@@ -391,14 +407,16 @@ impl Page {
         .await;
     }
 
-    /// Waits until sound with energy arrives.
+    /// Waits until sound with energy arrives, more of it than had when this was asked.
     pub async fn hears(&self, what: &str) {
-        self.until(
-            what,
-            "[...(await window.millrace.pc.getStats()).values()].some(s =>
-               s.type === 'inbound-rtp' && s.kind === 'audio' && s.totalAudioEnergy > 0.0001)",
-        )
-        .await;
+        let energy = format!(
+            "[...(await {PC}.getStats()).values()]
+               .filter(s => s.type === 'inbound-rtp' && s.kind === 'audio')
+               .reduce((sum, s) => sum + s.totalAudioEnergy, 0)"
+        );
+        let before = self.eval(&energy).await;
+        self.until(what, &format!("{energy} > {before} + 0.0001"))
+            .await;
     }
 
     /// Restarts ICE and waits until media goes from another local port.
@@ -427,6 +445,19 @@ impl Page {
             Browser::Firefox(firefox) => firefox.screenshot().await,
         };
         std::fs::write(folder.join(format!("{name}.png")), png).unwrap();
+    }
+
+    /// Types into the field that the CSS selector finds.
+    pub async fn fill(&self, selector: &str, text: &str) {
+        self.eval(&format!(
+            "document.querySelector({selector:?}).value = {text:?}"
+        ))
+        .await;
+    }
+
+    /// Ends the browser as a power cut does: the page says nothing to anybody.
+    pub fn crash(self) {
+        kill_browsers(&self.profile);
     }
 
     /// Closes the tab, as a person does, and the browser with it.
