@@ -148,7 +148,7 @@ impl World {
             - start;
         let text = participant.eval("contract.text").await;
         assert!(
-            text.as_str().unwrap().contains("this meeting is over"),
+            text.as_str().unwrap().contains("This meeting is over."),
             "{text}"
         );
         participant.click("#hang-up").await;

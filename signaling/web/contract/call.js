@@ -3,7 +3,7 @@
  * once; `abort` when it is over. The page may offer again in the same document.
  */
 
-import { decodeDescription, encodeDescription, refusalMark, requestFields } from './documents.js';
+import { decodeDescription, encodeDescription, isOver, refusalMark, requestFields } from './documents.js';
 
 /** A request, from its first offer to the hang-up. */
 export class ContractCall {
@@ -96,9 +96,18 @@ export class ContractCall {
         this.#accept(pc, fields.answer);
       } else if (refusalMark(fields) && refusalMark(fields) !== refused) {
         refused = refusalMark(fields);
-        this.#on('refused', fields.error);
+        this.#refused(fields.error);
       }
     }, (error) => this.#on('refused', `The database does not show the document: ${error.message}`));
+  }
+
+  #refused(error) {
+    if (isOver(error)) {
+      this.#end();
+      this.#on('ended', error);
+    } else {
+      this.#on('refused', error);
+    }
   }
 
   async #accept(pc, answer) {

@@ -60,6 +60,15 @@ export function refusalMark(fields) {
 }
 
 /**
+ * Whether a node's sentence says that there is nothing to come back to; after any other a new offer may help.
+ * @param {string} error
+ * @returns {boolean}
+ */
+export function isOver(error) {
+  return /^(?:the room was closed|this meeting is over|the broadcaster did not come back)/u.test(error);
+}
+
+/**
  * The meeting's id in what somebody pasted: the id itself, or a link that ends in `parent=ID`.
  * @param {string} text
  * @returns {string} empty when there is none

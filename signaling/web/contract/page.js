@@ -115,19 +115,24 @@ export class ContractPage {
   }
 
   #show(state, text) {
-    const sentence = text || SENTENCES[state] || '';
+    const sentence = asSentence(text) || SENTENCES[state] || '';
     this.#state = state;
     this.#text = sentence;
     const { body } = document;
     body.dataset.state = state;
     body.dataset.document = this.id;
-    byId('status').textContent = sentence ? `${sentence[0].toUpperCase()}${sentence.slice(1)}` : '';
+    byId('status').textContent = sentence;
     byId('start').hidden = RUNNING.includes(state);
     byId('hang-up').hidden = !RUNNING.includes(state);
     byId('again').hidden = !['lost', 'refused'].includes(state);
     byId('document').textContent = this.id;
     document.dispatchEvent(new CustomEvent('contract-state', { detail: { state, id: this.id } }));
   }
+}
+
+/** What nodes and browsers say is of the form of an error: without a capital letter, without a full stop. */
+function asSentence(text) {
+  return text && `${text[0].toUpperCase()}${text.slice(1)}${/[.!?…]$/u.test(text) ? '' : '.'}`;
 }
 
 function database() {

@@ -7,6 +7,7 @@
  * that the first offer already asks for everybody's tracks.
  */
 
+import { isOver } from '../contract/documents.js';
 import { MemberDocument } from './member-document.js';
 import { EMPTY_ROOM, peopleWith, readRoom, roomMessages } from './room-document.js';
 import { JOIN_TIMEOUT_MS, retryDelayMs } from './signal.js';
@@ -18,8 +19,6 @@ const FULL = 4009;
 const CLOSED = 4010;
 /** No code: the sentence says it all. */
 const FAILED = 0;
-/** What a node writes when there is nothing to come back to; after anything else a new offer helps. */
-const OVER = /^(?:the room was closed|this meeting is over|the broadcaster did not come back)/u;
 
 /** One person's place, over as many documents as it takes. */
 export class FirestoreSignal {
@@ -255,7 +254,7 @@ export class FirestoreSignal {
       return;
     }
     place.timers.forEach((timer) => clearTimeout(timer));
-    if (OVER.test(error)) {
+    if (isOver(error)) {
       this.#end(CLOSED, error);
     } else {
       this.#say({ type: 'media-lost', reason: error });

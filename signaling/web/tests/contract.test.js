@@ -136,6 +136,19 @@ test('a refusal is said; the next offer goes into the same document and its own 
   assert.equal(pc().remoteDescription.sdp, 'late');
 });
 
+test('a meeting that is over leaves nothing to offer again', async () => {
+  const { call, firebase, states, answer, pc } = await setUp();
+  await call.offer();
+  await settle();
+  const path = `requests/${call.id}`;
+  await answer('one');
+  firebase.node(path, { error: 'this meeting is over', owner: '', expire_at: { seconds: 1, nanoseconds: 0 } });
+  assert.equal(states.at(-1), 'ended: this meeting is over');
+  assert.equal(pc().connectionState, 'closed');
+  assert.equal(firebase.listenersOf(path), 0);
+  assert.deepEqual(firebase.writes.map((write) => write.how), ['set'], 'the node has ended it already');
+});
+
 test('a lost connection, a bad answer and a database that says no are said', async () => {
   const { call, firebase, states, pc } = await setUp();
   firebase.refuseWith = firebaseError('permission-denied');
