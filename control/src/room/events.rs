@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use dataplane::event::{Event, Report};
+use dataplane::event::{CloseReason, Event, Report};
 use dataplane::id::{SessionId, TrackId};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, RoomEvent};
@@ -53,6 +53,14 @@ impl Rooms {
     fn on_closed(&mut self, now: Instant, id: SessionId, reason: EndReason) {
         let owner = self.sessions.get(&id).map(|session| session.owner.clone());
         match owner {
+            // A member has no other line to us than its document, which is slower than this one: whoever
+            // closes the connection has hung up, and the word of it is under way or lost with the tab.
+            Some(Owner::Page(person))
+                if self.is_member(&person)
+                    && reason == EndReason::Engine(CloseReason::PeerClosed) =>
+            {
+                self.handle_leave(&person, reason);
+            }
             // The person stays: a new offer makes a new session.
             Some(Owner::Page(person)) => {
                 self.end_session(id, reason);

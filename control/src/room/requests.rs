@@ -240,7 +240,8 @@ impl Rooms {
         }
     }
 
-    fn is_member(&self, person: &PersonId) -> bool {
+    /// Whether the person came by a document.
+    pub(super) fn is_member(&self, person: &PersonId) -> bool {
         let person = self.people.get(person);
         person.is_some_and(|person| matches!(person.presence, Presence::Document { .. }))
     }

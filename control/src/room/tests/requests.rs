@@ -208,6 +208,18 @@ fn a_member_whose_media_is_lost_may_offer_again_for_the_grace_time() {
 }
 
 #[test]
+fn a_member_that_closes_its_connection_has_left() {
+    let mut world = World::new();
+    world.rooms.handle_request(&member("d1", BOB, &[])).unwrap();
+    world.effects();
+    let session = world.rooms.sessions.keys().next().unwrap().0;
+    world.engine_closes(session, CloseReason::PeerClosed);
+    let ended = "request d1 ended peer_closed".to_owned();
+    assert!(world.effects().contains(&ended));
+    world.assert_empty();
+}
+
+#[test]
 fn a_draining_node_makes_no_rooms_and_lets_people_into_those_it_has() {
     let mut world = World::new();
     world.rooms.handle_request(&broadcaster(ANN)).unwrap();
