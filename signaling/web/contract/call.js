@@ -67,12 +67,11 @@ export class ContractCall {
 
   /** Hangs up. */
   async hangUp() {
-    const { id } = this;
+    // On its way before the connection is closed, which takes its time.
+    const written = this.id && this.#database.update(this.id, { abort: true }).catch(() => {});
     this.#end();
     this.#on('ended', '');
-    if (id) {
-      await this.#database.update(id, { abort: true }).catch(() => {});
-    }
+    await written;
   }
 
   /** Hangs up because the tab is closing. */
