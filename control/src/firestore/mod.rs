@@ -26,6 +26,7 @@ mod encoding;
 mod hearing;
 mod listener;
 mod query;
+mod writing;
 
 // What ties them together.
 mod outbox;
