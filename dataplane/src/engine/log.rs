@@ -173,6 +173,11 @@ impl Log {
         self.tail = self.head;
     }
 
+    /// The packet that arrived last, while its bytes are there.
+    pub(super) fn latest(&self) -> Option<&Entry> {
+        self.entry(self.head.checked_sub(1)?)
+    }
+
     /// The packet with this arrival number, while its bytes are there.
     pub(super) fn entry(&self, arrival: u64) -> Option<&Entry> {
         if arrival < self.tail || arrival >= self.head {

@@ -128,6 +128,12 @@ impl Sender {
         }
     }
 
+    /// Packets in its track's log that it has not sent.
+    pub(super) fn waiting(&self, log: &Log) -> u64 {
+        let cursor = self.source.as_ref().map(|source| source.cursor);
+        cursor.map_or(0, |cursor| log.head().saturating_sub(cursor))
+    }
+
     /// Falls silent.
     pub(super) fn stop(&mut self) {
         self.source = None;
@@ -140,6 +146,11 @@ impl Sender {
         if let Some(source) = &mut self.source {
             source.cursor = log.head();
         }
+    }
+
+    /// The packet with this number leaves with padding that nobody remembers.
+    pub(super) fn handle_padded(&mut self, sequence: u64) {
+        self.resend_from = self.resend_from.max(sequence + 1);
     }
 
     /// Whether the packet that left with this number would leave byte for byte the same again.

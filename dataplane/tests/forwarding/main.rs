@@ -3,6 +3,7 @@
 
 mod connectivity;
 mod control;
+mod hold;
 mod loss;
 mod media;
 mod world;

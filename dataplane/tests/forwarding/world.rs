@@ -14,7 +14,7 @@ use dataplane::counters::Counters;
 use dataplane::engine::{Engine, EngineConfig};
 use dataplane::event::{DtlsInput, Event};
 use dataplane::id::{FormatIndex, Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
-use dataplane::limits::BURST_BYTES_MAX;
+use dataplane::limits::{BURST_BYTES_MAX, EGRESS_HOLD_MAX};
 use dataplane::transmit::Path;
 use dataplane::wire::{ExtensionBlock, Protocol, RtpHeader, classify};
 use rtc_crypto::RTCCryptoProvider;
@@ -60,6 +60,7 @@ impl World {
             seed: 42,
             sessions_max,
             publisher_bitrate_bps_max: 2_500_000,
+            hold_max: EGRESS_HOLD_MAX,
         };
         World {
             engine: Engine::new(config),
