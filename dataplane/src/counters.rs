@@ -82,6 +82,10 @@ counters! {
     drop_format_not_accepted,
     /// Dropped on the way out: the subscriber fell behind the track's log.
     drop_subscriber_behind,
+    /// Dropped on the way out: video that could not be sent in time, and what depends on it.
+    drop_late_video,
+    /// Dropped on the way out: audio that could not be sent in time.
+    drop_late_audio,
     /// Not resent: no longer in the cache, or never sent.
     drop_nack_too_late,
     /// Not resent: the retransmission budget was used up.

@@ -88,6 +88,16 @@ pub const EXTENSIONS_BYTES_MAX: usize = 288;
 /// this is what it may cost the subscriber's network.
 pub const BURST_PADDING_MAX: usize = 512;
 
+/// Video that waited longer in the engine is not sent: what follows it is late as well, and only a
+/// picture that is left out makes room. Three frames.
+pub const VIDEO_LATE: Duration = Duration::from_millis(100);
+
+/// The same for the packets of a key frame, without which nothing that follows is worth sending.
+pub const KEYFRAME_LATE: Duration = Duration::from_millis(300);
+
+/// The same for audio, the last to go: a voice half a second late is of no use in a conversation.
+pub const AUDIO_LATE: Duration = Duration::from_millis(500);
+
 /// Packets of one source that are asked for again at once: more missing than that and a key frame is cheaper.
 pub const NACKS_PENDING_MAX: usize = 256;
 

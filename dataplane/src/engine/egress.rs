@@ -10,6 +10,7 @@ use super::resend::Resend;
 use super::sender::{Route, Sender, SenderKey, Treatment};
 use super::session::{Session, SessionKey};
 use super::slab::Slab;
+use super::thinning::Lateness;
 use super::track::Track;
 use super::{Engine, clock::Ntp};
 use crate::command::MediaKind;
@@ -147,9 +148,13 @@ impl Engine {
             senders: &mut self.senders,
             counters: &mut self.counters,
             plan: &mut self.plan,
+            lateness: Lateness::new(now),
         };
         planner.plan_resends(session);
         planner.plan_media(session, self.hold.soon(now));
+        if let Some(track) = planner.lateness.keyframe_wanted() {
+            self.request_keyframe(now, track);
+        }
         let len = self.write_burst(key, slot)?;
         let segment = self.plan.burst.segment.min(len);
         self.count_send(now);
@@ -262,6 +267,7 @@ struct Planner<'a> {
     senders: &'a mut Slab<Sender>,
     counters: &'a mut Counters,
     plan: &'a mut Plan,
+    lateness: Lateness,
 }
 
 impl Planner<'_> {
@@ -384,10 +390,24 @@ impl Planner<'_> {
             }
         }
         loop {
-            let Some(source) = sender.source.as_ref() else {
+            let cursor = sender.source.as_ref().map(|source| source.cursor);
+            let Some(&entry) = cursor.and_then(|cursor| track.log.entry(cursor)) else {
                 return true;
             };
-            let Some(&entry) = track.log.entry(source.cursor) else {
+            if self.lateness.leaves_out(sender, track, &entry) {
+                match sender.spec.kind {
+                    // A voice that is left out is lost; a picture's numbers close over it, so that
+                    // nobody asks for it again.
+                    MediaKind::Audio => self.counters.drop_late_audio += 1,
+                    MediaKind::Video => {
+                        self.counters.drop_late_video += 1;
+                        sender.numbering.skip(&entry.stamp);
+                    }
+                }
+                advance(sender);
+                continue;
+            }
+            let Some(source) = sender.source.as_ref() else {
                 return true;
             };
             let route = source.route(entry.stamp.format);

@@ -40,6 +40,8 @@ pub(super) struct Stamp {
     pub(super) epoch: u32,
     /// RTP marker bit.
     pub(super) marker: bool,
+    /// Whether a key frame begins with it.
+    pub(super) keyframe: bool,
     /// Its payload type.
     pub(super) format: FormatIndex,
 }
@@ -240,6 +242,7 @@ mod tests {
             arrived: Instant::now(),
             epoch: 0,
             marker: false,
+            keyframe: false,
             format: FormatIndex(0),
         };
         log.commit(stamp, 3, 3..3 + payload.len());

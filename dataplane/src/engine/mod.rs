@@ -29,6 +29,7 @@ mod slab;
 mod source;
 mod speaking;
 mod statistics;
+mod thinning;
 mod timers;
 mod track;
 

@@ -5,6 +5,7 @@ use super::log::Log;
 use super::numbering::Numbering;
 use super::session::SessionKey;
 use super::slab::Key;
+use super::thinning::Thinning;
 use super::track::{Track, TrackKey};
 use crate::command::{Feed, Format, PayloadKind, SenderFormat, SenderSpec};
 use crate::id::{FormatIndex, PayloadType};
@@ -27,6 +28,8 @@ pub(super) struct Sender {
     resend_from: u64,
     /// Whether it is in its session's list of senders with packets to send.
     pub(super) is_pending: bool,
+    /// What it leaves out because it could not be sent in time.
+    pub(super) thinning: Thinning,
     /// For sender reports.
     pub(super) packets: u32,
     /// For sender reports: payload bytes.
@@ -86,6 +89,7 @@ impl Sender {
             rtx_next: rtx_used.unwrap_or(rtx >> 49),
             resend_from: 0,
             is_pending: false,
+            thinning: Thinning::default(),
             packets: 0,
             octets: 0,
             reported: 0,
@@ -201,7 +205,7 @@ impl Route {
 fn routes(formats: &[Format], accepted: &[Option<SenderFormat>]) -> Vec<Option<Route>> {
     let taken = |index: usize| accepted.get(index).copied().flatten();
     let route = |(index, format): (usize, &Format)| match format.payload {
-        PayloadKind::Opaque => {
+        PayloadKind::Opaque | PayloadKind::Video(_) => {
             let mine = taken(index)?;
             Some(Route {
                 payload_type: mine.payload_type,

@@ -6,4 +6,5 @@ mod control;
 mod hold;
 mod loss;
 mod media;
+mod overload;
 mod world;

@@ -88,7 +88,15 @@ impl World {
     }
 
     pub(crate) fn drain(&mut self) {
-        while let Some(transmit) = self.engine.poll_transmit(self.now, &mut self.slot) {
+        self.drain_sends(usize::MAX);
+    }
+
+    /// Takes only so many sends, as a driver does whose socket is full.
+    pub(crate) fn drain_sends(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(transmit) = self.engine.poll_transmit(self.now, &mut self.slot) else {
+                break;
+            };
             let bytes = self.slot[..transmit.len].to_vec();
             if classify(&bytes) == Some(Protocol::Rtp) {
                 self.bursts.push(transmit.segments());
@@ -231,6 +239,14 @@ impl Peer {
         world: &mut World,
     ) -> (Vec<rtp::Packet>, Vec<Box<dyn rtcp::Packet>>) {
         world.drain();
+        self.read(world)
+    }
+
+    /// The same of what the engine was already given room to send.
+    pub(crate) fn read(
+        &mut self,
+        world: &mut World,
+    ) -> (Vec<rtp::Packet>, Vec<Box<dyn rtcp::Packet>>) {
         let (mut media, mut control) = (Vec::new(), Vec::new());
         for datagram in world.sent_to(self.path) {
             match classify(&datagram) {
