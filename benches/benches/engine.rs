@@ -51,6 +51,7 @@ impl Scene {
             seed: 42,
             sessions_max: 1_000,
             publisher_bitrate_bps_max: 2_500_000,
+            hold_max: Duration::ZERO,
         });
         let mut scene = Scene {
             engine,
@@ -64,7 +65,7 @@ impl Scene {
             scene.check(client);
             scene.engine.handle_command(now, call::connect(client));
         }
-        for command in call::stream(load) {
+        for command in call::streams(load) {
             scene.engine.handle_command(now, command);
         }
         scene.drain();

@@ -14,6 +14,7 @@ use benches::server::Server;
 use benches::table::{Cell, Table};
 use dataplane::counters::Counters;
 use dataplane::driver::DriverChoice;
+use dataplane::limits::{EGRESS_HOLD_DEFAULT, EGRESS_HOLD_MAX};
 use mimalloc::MiMalloc;
 
 /// The allocator of the program `millrace`.
@@ -29,11 +30,13 @@ const ROUND: Duration = Duration::from_millis(600);
 /// What is not measured: caches, the first packets of a stream.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 19] = [
     "subscribers",
+    "streams",
     "burst",
     "payload",
     "bursts_per_second",
+    "hold_us",
     "device",
     "driver",
     "ns_per_packet",
@@ -42,6 +45,7 @@ const COLUMNS: [&str; 16] = [
     "segments_per_send",
     "p50_us",
     "p99_us",
+    "p999_us",
     "floor_p50_us",
     "floor_p99_us",
     "loss",
@@ -51,6 +55,7 @@ const COLUMNS: [&str; 16] = [
 /// A dataplane with its clients.
 struct Measured {
     driver: DriverChoice,
+    hold: Duration,
     server: Server,
     rig: Rig,
     rounds: Rounds,
@@ -84,12 +89,13 @@ impl Rounds {
 }
 
 impl Measured {
-    fn start(driver: DriverChoice, load: Load) -> io::Result<Measured> {
+    fn start(driver: DriverChoice, load: Load, hold: Duration) -> io::Result<Measured> {
         let rig = Rig::new(load)?;
-        let mut server = Server::start(driver)?;
+        let mut server = Server::start(driver, hold)?;
         server.set_up(&load, &rig.sockets())?;
         Ok(Measured {
             driver,
+            hold,
             server,
             rig,
             rounds: Rounds::default(),
@@ -113,12 +119,12 @@ fn segments_per_send(before: &Counters, after: &Counters) -> f64 {
     media as f64 / sends.max(1) as f64
 }
 
-fn measure(table: &Table, load: Load) -> io::Result<()> {
+fn measure(table: &Table, load: Load, hold: Duration) -> io::Result<()> {
     let mut floor_rig = Rig::new(load)?;
     let floor = Floor::start(&load, floor_rig.addresses()?)?;
     let mut measured = [DriverChoice::Uring, DriverChoice::Msg]
         .into_iter()
-        .map(|driver| Measured::start(driver, load))
+        .map(|driver| Measured::start(driver, load, hold))
         .collect::<io::Result<Vec<_>>>()?;
     floor_rig.round(floor.address, &floor.thread, WARM_UP);
     let mut before = Vec::new();
@@ -147,9 +153,11 @@ fn row(table: &Table, load: &Load, one: &mut Measured, segments: f64, floor: &mu
     let mut ratios: Vec<f64> = pairs.map(|(ours, floor)| ours / floor).collect();
     table.row(&[
         Cell::Count(load.subscribers as u64),
+        Cell::Count(load.streams as u64),
         Cell::Count(load.burst as u64),
         Cell::Count(load.payload as u64),
         Cell::Count(load.bursts_per_second),
+        Cell::Count(one.hold.as_micros() as u64),
         Cell::text("lo"),
         Cell::text(one.driver.to_string()),
         // Copies, because a median sorts and the rounds are pairs.
@@ -159,6 +167,7 @@ fn row(table: &Table, load: &Load, one: &mut Measured, segments: f64, floor: &mu
         Cell::Value(segments, 2),
         one.rounds.quantile_us(0.5),
         one.rounds.quantile_us(0.99),
+        one.rounds.quantile_us(0.999),
         floor.quantile_us(0.5),
         floor.quantile_us(0.99),
         one.rounds.loss(),
@@ -174,9 +183,18 @@ fn main() -> io::Result<()> {
         &COLUMNS,
     );
     for subscribers in [1, 10, 50] {
-        measure(&table, Load::video(subscribers, 10, 300))?;
-        measure(&table, Load::audio(subscribers, 1000))?;
+        measure(
+            &table,
+            Load::video(subscribers, 10, 300),
+            EGRESS_HOLD_DEFAULT,
+        )?;
+        measure(&table, Load::audio(subscribers, 1000), Duration::ZERO)?;
     }
     // As one camera sends.
-    measure(&table, Load::video(50, 10, 30))
+    measure(&table, Load::video(50, 10, 30), EGRESS_HOLD_DEFAULT)?;
+    // A large room, of which nine speak.
+    for hold in [Duration::ZERO, EGRESS_HOLD_DEFAULT, EGRESS_HOLD_MAX] {
+        measure(&table, Load::voices(100, 9), hold)?;
+    }
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! A call with known keys, as control and the handshake threads would set it up: client 0
-//! publishes one stream, clients 1 to n receive it.
+//! publishes one stream or more, clients 1 to n receive all of them.
 
 use dataplane::command::{
     Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Format, IceSpec, MasterKey, MediaKind,
-    PayloadKind, SenderFormat, SenderSpec, SessionSpec, SrtpKeys, SrtpProfile, TrackSpec,
+    PayloadKind, SenderFormat, SenderSpec, SessionSpec, Source, SrtpKeys, SrtpProfile, TrackSpec,
 };
 use dataplane::id::{Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
 use dataplane::wire::ExtensionBlock;
@@ -16,16 +16,25 @@ use stun::message::{BINDING_REQUEST, Message, Setter, TransactionId};
 /// The profile that every client speaks: what browsers agree on with us.
 pub const PROFILE: SrtpProfile = SrtpProfile::AeadAes128Gcm;
 
-/// The stream's SSRC at its publisher.
+/// The first stream's SSRC at its publisher; the others' follow.
 pub const SSRC: Ssrc = Ssrc(0x1234_5678);
 
 /// The stream's payload type, on all sides.
 pub const PAYLOAD_TYPE: PayloadType = PayloadType(96);
 
+/// Most streams of a call.
+pub const STREAMS_MAX: usize = 16;
+
 const REPAIR_TYPE: PayloadType = PayloadType(97);
 const MID_ID: u8 = 4;
 const SEND_TIME_ID: u8 = 3;
 const LEVEL_ID: u8 = 1;
+
+/// Payload bytes of the smallest packet of a voice.
+pub const VOICE_MIN: usize = 31;
+
+/// Payload bytes of the largest.
+pub const VOICE_MAX: usize = 130;
 
 /// What is published, and to how many.
 #[derive(Clone, Copy, Debug)]
@@ -34,11 +43,15 @@ pub struct Load {
     pub kind: MediaKind,
     /// Receivers.
     pub subscribers: usize,
+    /// Streams of the publisher, whose bursts come in turn.
+    pub streams: usize,
     /// Packets sent at once.
     pub burst: usize,
-    /// Payload bytes of a packet.
+    /// Payload bytes of a packet: of each, or of the largest where `varied`.
     pub payload: usize,
-    /// Bursts a second.
+    /// Whether sizes vary, from [`VOICE_MIN`] up.
+    pub varied: bool,
+    /// Bursts a second, of all streams together.
     pub bursts_per_second: u64,
 }
 
@@ -49,8 +62,10 @@ impl Load {
         Load {
             kind: MediaKind::Video,
             subscribers,
+            streams: 1,
             burst,
             payload: 1150,
+            varied: false,
             bursts_per_second,
         }
     }
@@ -61,9 +76,23 @@ impl Load {
         Load {
             kind: MediaKind::Audio,
             subscribers,
+            streams: 1,
             burst: 1,
             payload: 160,
+            varied: false,
             bursts_per_second,
+        }
+    }
+
+    /// Voices in a room: 50 packets a second from each, of 31 to 130 bytes, which is what Opus with
+    /// its variable bit rate makes of speech.
+    #[must_use]
+    pub fn voices(subscribers: usize, streams: usize) -> Load {
+        Load {
+            streams,
+            payload: VOICE_MAX,
+            varied: true,
+            ..Load::audio(subscribers, 50 * streams as u64)
         }
     }
 
@@ -174,22 +203,27 @@ pub fn connect(client: usize) -> Command {
     }
 }
 
-/// The stream, from client 0 to all others: with everything that a browser negotiates.
+/// The streams, from client 0 to all others: with everything that a browser negotiates.
 #[must_use]
-pub fn stream(load: &Load) -> Vec<Command> {
-    let mut commands = vec![Command::Publish {
-        session: SessionId(0),
-        track: Box::new(track(load)),
-    }];
-    for client in 1..=load.subscribers {
-        commands.push(Command::AddSender {
-            session: SessionId(client as u64),
-            sender: Box::new(sender(load, client)),
+pub fn streams(load: &Load) -> Vec<Command> {
+    let mut commands = Vec::new();
+    for stream in 0..load.streams {
+        commands.push(Command::Publish {
+            session: SessionId(0),
+            track: Box::new(track(load, stream)),
         });
-        commands.push(Command::Feed {
-            sender: SenderId(client as u64),
-            source: Some(feed(load)),
-        });
+        for client in 1..=load.subscribers {
+            let sender = sender(load, client, stream);
+            let id = sender.sender;
+            commands.push(Command::AddSender {
+                session: SessionId(client as u64),
+                sender: Box::new(sender),
+            });
+            commands.push(Command::Feed {
+                sender: id,
+                source: Some(feed(load, stream)),
+            });
+        }
     }
     commands
 }
@@ -202,12 +236,15 @@ fn repair(load: &Load) -> Option<PayloadType> {
     (load.kind == MediaKind::Video).then_some(REPAIR_TYPE)
 }
 
-fn track(load: &Load) -> TrackSpec {
+fn track(load: &Load, stream: usize) -> TrackSpec {
     TrackSpec {
-        track: TrackId(1),
+        track: TrackId(stream as u64),
         kind: load.kind,
         mid: mid(),
-        sources: Vec::new(),
+        sources: vec![Source {
+            ssrc: source_ssrc(stream),
+            rtx: None,
+        }],
         formats: vec![Format {
             payload_type: PAYLOAD_TYPE,
             clock_rate: load.clock_rate(),
@@ -219,10 +256,16 @@ fn track(load: &Load) -> TrackSpec {
     }
 }
 
-fn sender(load: &Load, client: usize) -> SenderSpec {
-    let ssrc = client as u32;
+/// The SSRC of a stream at its publisher.
+#[must_use]
+pub fn source_ssrc(stream: usize) -> Ssrc {
+    Ssrc(SSRC.0 + stream as u32)
+}
+
+fn sender(load: &Load, client: usize, stream: usize) -> SenderSpec {
+    let ssrc = (client * STREAMS_MAX + stream) as u32;
     SenderSpec {
-        sender: SenderId(client as u64),
+        sender: SenderId(u64::from(ssrc)),
         kind: load.kind,
         mid: mid(),
         ssrc: Ssrc(ssrc),
@@ -232,9 +275,9 @@ fn sender(load: &Load, client: usize) -> SenderSpec {
     }
 }
 
-fn feed(load: &Load) -> Feed {
+fn feed(load: &Load, stream: usize) -> Feed {
     Feed {
-        track: TrackId(1),
+        track: TrackId(stream as u64),
         payload_types: vec![Some(SenderFormat {
             payload_type: PAYLOAD_TYPE,
             rtx: repair(load),

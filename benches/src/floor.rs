@@ -16,7 +16,7 @@ use dataplane::limits::BURST_BYTES_MAX;
 use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
 use dataplane::wire::{ExtensionBlock, RtpHeader, RtpView};
 
-use crate::call::{Load, PROFILE, master_key};
+use crate::call::{Load, PROFILE, SSRC, STREAMS_MAX, master_key};
 use crate::cpu;
 use crate::socket::Socket;
 
@@ -31,7 +31,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub struct Forwarder {
     open: OpenKey,
     seals: Vec<SealKey>,
-    window: SequenceWindow,
+    /// Of each stream.
+    windows: Vec<SequenceWindow>,
     extensions: ExtensionBlock,
     plain: Vec<u8>,
     opened: Vec<(RtpHeader, usize, u64)>,
@@ -51,7 +52,7 @@ impl Forwarder {
             seals: (1..=load.subscribers)
                 .map(|client| seal(client).expect("a key of the profile's length"))
                 .collect(),
-            window: SequenceWindow::new(),
+            windows: (0..load.streams).map(|_| SequenceWindow::new()).collect(),
             extensions: load.extensions(),
             plain: vec![0; BURST_BYTES_MAX],
             opened: Vec::with_capacity(64),
@@ -72,18 +73,22 @@ impl Forwarder {
             let Ok(view) = RtpView::parse(packet) else {
                 continue;
             };
-            let index = self.window.estimate(view.sequence());
+            let stream = (view.ssrc().0 - SSRC.0) as usize;
+            let Some(window) = self.windows.get_mut(stream) else {
+                continue;
+            };
+            let index = window.estimate(view.sequence());
             let opened = self.open.open_rtp(packet, view.header_len(), index, out);
             if let Ok(len) = opened
-                && self.window.is_fresh(index)
+                && window.is_fresh(index)
             {
-                self.window.accept(index);
+                window.accept(index);
                 let header = RtpHeader {
                     marker: view.marker(),
                     payload_type: view.payload_type(),
                     sequence: view.sequence(),
                     timestamp: view.timestamp(),
-                    ssrc: view.ssrc(),
+                    ssrc: Ssrc(stream as u32),
                     padding: false,
                 };
                 self.opened.push((header, len, index));
@@ -94,7 +99,7 @@ impl Forwarder {
             for ((header, len, index), plain) in self.opened.iter().zip(self.plain.chunks(segment))
             {
                 let header = RtpHeader {
-                    ssrc: Ssrc(number as u32 + 1),
+                    ssrc: Ssrc(((number + 1) * STREAMS_MAX) as u32 + header.ssrc.0),
                     ..*header
                 };
                 let packet = &mut self.slot[written..];

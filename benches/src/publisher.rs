@@ -3,7 +3,7 @@
 use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
 use dataplane::wire::{ExtensionBlock, RtpHeader, RtpView};
 
-use crate::call::{Load, PAYLOAD_TYPE, PROFILE, SSRC, master_key};
+use crate::call::{Load, PAYLOAD_TYPE, PROFILE, VOICE_MIN, master_key, source_ssrc};
 
 /// Largest header: 12 bytes and some extensions.
 const HEADER_ROOM: usize = 64;
@@ -15,8 +15,8 @@ pub struct Publisher {
     load: Load,
     extensions: ExtensionBlock,
     payload: Vec<u8>,
-    index: u64,
-    timestamp: u32,
+    /// Bursts so far.
+    bursts: u64,
 }
 
 impl Publisher {
@@ -31,8 +31,7 @@ impl Publisher {
             load,
             extensions: load.extensions(),
             payload: vec![0x5a; load.payload],
-            index: 0,
-            timestamp: 0,
+            bursts: 0,
         }
     }
 
@@ -48,13 +47,19 @@ impl Publisher {
             *first = stamp.to_le_bytes();
         }
         let mut segment = 0;
+        let streams = self.load.streams as u64;
+        let (stream, frame) = (self.bursts % streams, self.bursts / streams);
+        let frames_per_second = (self.load.bursts_per_second / streams).max(1);
+        let ticks = u64::from(self.load.clock_rate()) / frames_per_second;
+        let payload = &self.payload[..self.size(self.bursts)];
         for n in 1..=self.load.burst {
+            let index = frame * self.load.burst as u64 + n as u64 - 1;
             let header = RtpHeader {
                 marker: n == self.load.burst,
                 payload_type: PAYLOAD_TYPE,
-                sequence: self.index as u16,
-                timestamp: self.timestamp,
-                ssrc: SSRC,
+                sequence: index as u16,
+                timestamp: (frame * ticks) as u32,
+                ssrc: source_ssrc(stream as usize),
                 padding: false,
             };
             let start = out.len();
@@ -65,14 +70,22 @@ impl Publisher {
                 .expect("the room is enough");
             segment = self
                 .key
-                .seal_rtp(packet, header_len, &self.payload, 0, self.index)
+                .seal_rtp(packet, header_len, payload, 0, index)
                 .expect("the room is enough");
             out.truncate(start + segment);
-            self.index += 1;
         }
-        let step = u64::from(self.load.clock_rate()) / self.load.bursts_per_second;
-        self.timestamp = self.timestamp.wrapping_add(step as u32);
+        self.bursts += 1;
         segment
+    }
+
+    /// Payload bytes of the packets of a burst.
+    fn size(&self, burst: u64) -> usize {
+        if !self.load.varied {
+            return self.load.payload;
+        }
+        // Any numbers that neither repeat soon nor follow each other.
+        let mixed = (burst + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        VOICE_MIN + mixed as usize % (self.load.payload + 1 - VOICE_MIN)
     }
 }
 

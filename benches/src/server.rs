@@ -37,11 +37,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it with this driver.
+    /// Starts it with this driver, which may hold packets for so long.
     ///
     /// # Errors
     /// What the dataplane says.
-    pub fn start(driver: DriverChoice) -> io::Result<Server> {
+    pub fn start(driver: DriverChoice, hold: Duration) -> io::Result<Server> {
         let before = cpu::Thread::named(NAME);
         // Workers are pinned to the cores that their starter may use.
         cpu::pin(cpu::MEASURED_CORE);
@@ -51,6 +51,7 @@ impl Server {
             driver,
             sessions_max: 1_000,
             publisher_bitrate_bps_max: 2_500_000,
+            egress_hold: hold,
             dtls_threads: 1,
             pin: true,
         });
@@ -79,7 +80,7 @@ impl Server {
         for client in 0..sockets.len() {
             self.command(call::connect(client))?;
         }
-        for command in call::stream(load) {
+        for command in call::streams(load) {
             self.command(command)?;
         }
         let mut connected = 0;

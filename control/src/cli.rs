@@ -8,6 +8,7 @@ use dataplane::driver::DriverChoice;
 use serde::{Deserialize, Serialize};
 
 use crate::bitrate::Bitrate;
+use crate::hold::Hold;
 
 /// A WebRTC forwarding server (SFU) for Linux.
 #[derive(Clone, Debug, Parser)]
@@ -123,6 +124,15 @@ pub struct Settings {
     )]
     #[serde(with = "driver_name", default, skip_serializing_if = "Option::is_none")]
     pub driver: Option<DriverChoice>,
+    /// How long a busy worker may hold a packet so that others share its send: up to 10ms, for
+    /// large rooms of voices; 0 for never [default: 1ms]
+    #[arg(
+        long,
+        env = "MILLRACE_EGRESS_HOLD",
+        value_name = "TIME",
+        help_heading = "How"
+    )]
+    pub egress_hold: Option<Hold>,
     /// What is logged: error, warn, info, debug, trace or a filter such as
     /// `info,signaling=debug` [default: info]
     #[arg(
@@ -273,6 +283,7 @@ impl Settings {
             ice_servers: self.ice_servers.or(file.ice_servers),
             workers: self.workers.or(file.workers),
             driver: self.driver.or(file.driver),
+            egress_hold: self.egress_hold.or(file.egress_hold),
             log: self.log.or(file.log),
             max_rooms: self.max_rooms.or(file.max_rooms),
             max_sessions: self.max_sessions.or(file.max_sessions),

@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use dataplane::driver::DriverChoice;
+use dataplane::limits::EGRESS_HOLD_DEFAULT;
 use signaling::doors::IceServer;
 
 use crate::bitrate::Bitrate;
 use crate::cli::{Cli, Settings};
+use crate::hold::Hold;
 
 pub use firestore::{FirebaseFiles, FirestoreConfig};
 
@@ -33,6 +35,8 @@ pub struct Config {
     pub workers: usize,
     /// Which driver.
     pub driver: DriverChoice,
+    /// How long a packet may wait for others to share its send.
+    pub egress_hold: Hold,
     /// What is logged.
     pub log: String,
     /// Rooms at once.
@@ -152,6 +156,7 @@ impl Config {
             ice_servers: ice_servers(&settings.ice_servers.unwrap_or_default())?,
             workers: settings.workers.unwrap_or_else(cores),
             driver: settings.driver.unwrap_or_default(),
+            egress_hold: settings.egress_hold.unwrap_or(Hold(EGRESS_HOLD_DEFAULT)),
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
             max_rooms,
             max_sessions: settings.max_sessions.unwrap_or(5000),
@@ -222,6 +227,7 @@ impl Config {
                 .then(|| self.ice_servers.iter().map(write_ice_server).collect()),
             workers: Some(self.workers),
             driver: Some(self.driver),
+            egress_hold: Some(self.egress_hold),
             log: Some(self.log.clone()),
             max_rooms: Some(self.max_rooms),
             max_sessions: Some(self.max_sessions),
@@ -443,6 +449,7 @@ mod tests {
             ice-servers = ["stun:stun.example.net:3478", "turn:turn.example.net|ann|s3cret"]
             workers = 3
             driver = "msg"
+            egress-hold = "10ms"
             log = "debug"
             max-rooms = 1
             max-sessions = 2
@@ -513,6 +520,7 @@ mod tests {
             message("media = \"0.0.0.0:65535\"\nworkers = 2").contains("no room for 2 workers")
         );
         assert!(message("tls-cert = \"x\"").contains("tls-key: tls-cert is set and this is not"));
+        assert!(message("egress-hold = \"1s\"").contains("0, 250us or 1ms"));
         assert!(message("egress-bps = \"much\"").contains("2500k"));
         assert!(message("public-ip = [\"0.0.0.0\"]").contains("no address that a client"));
         assert!(message("log = \"inof\"").ends_with("did you mean `info`?"));

@@ -15,6 +15,7 @@
 pub mod bitrate;
 pub mod cli;
 pub mod config;
+pub mod hold;
 
 // Where clients can reach the node.
 pub mod addresses;

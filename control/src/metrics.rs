@@ -7,6 +7,8 @@ use std::fmt::{Display, Write as _};
 
 use dataplane::counters::Counters;
 use dataplane::driver::WorkerInfo;
+use dataplane::event::Report;
+use dataplane::load::Load;
 use signaling::node::Refusal;
 
 use crate::firestore::shell::Standing;
@@ -43,6 +45,27 @@ impl Tally {
     }
 }
 
+/// How busy a worker last said that it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// The share of its time that its turns take.
+    pub load: Load,
+    /// How long a packet may wait for company at that load, in microseconds.
+    pub hold_us: u64,
+    /// Its longest turn since the report before, in microseconds.
+    pub slowest_turn_us: u64,
+}
+
+impl From<&Report> for Strain {
+    fn from(report: &Report) -> Strain {
+        Strain {
+            load: report.load,
+            hold_us: report.hold_us,
+            slowest_turn_us: report.slowest_turn_us,
+        }
+    }
+}
+
 /// What the page is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Snapshot<'a> {
@@ -54,6 +77,8 @@ pub struct Snapshot<'a> {
     pub workers: &'a [WorkerInfo],
     /// What each of them last reported, by index.
     pub counters: &'a [Counters],
+    /// How busy each of them last was, by index.
+    pub strain: &'a [Strain],
     /// Commands that wait for room in a worker's queue.
     pub backlog: usize,
     /// How the Firestore door stands, if there is one.
@@ -88,6 +113,7 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
         ];
         page.sample("millrace_worker_info", &labels, 1);
     }
+    page.strain(snapshot.strain);
     page.counters(snapshot.counters);
     if let Some(standing) = snapshot.database {
         page.database(standing);
@@ -183,6 +209,33 @@ impl Page {
         }
     }
 
+    fn strain(&mut self, workers: &[Strain]) {
+        type Of = fn(&Strain) -> u64;
+        let gauges: [(&str, &str, Of); 3] = [
+            (
+                "millrace_worker_load_permille",
+                "Share of each worker's time that its turns take, in thousandths.",
+                |strain| strain.load.0.into(),
+            ),
+            (
+                "millrace_worker_hold_microseconds",
+                "How long a packet may wait for others to share its send, at that load.",
+                |strain| strain.hold_us,
+            ),
+            (
+                "millrace_worker_slowest_turn_microseconds",
+                "The longest turn of each worker in the last second.",
+                |strain| strain.slowest_turn_us,
+            ),
+        ];
+        for (name, help, of) in gauges {
+            self.family(name, "gauge", help);
+            for (index, strain) in workers.iter().enumerate() {
+                self.sample(name, &[("worker", &index)], of(strain));
+            }
+        }
+    }
+
     fn counters(&mut self, workers: &[Counters]) {
         let names: Vec<&str> = Counters::default().iter().map(|(name, _)| name).collect();
         for name in names {
@@ -252,6 +305,10 @@ mod tests {
             tally: &tally,
             workers: &[],
             counters: &counters,
+            strain: &[Strain {
+                load: Load(300),
+                ..Strain::default()
+            }],
             backlog: 0,
             database: Some(&Standing {
                 ready: Ok(()),
@@ -290,6 +347,7 @@ mod tests {
             "millrace_refusals_total{reason=\"room_full\"} 1",
             "millrace_rtp_received_total{worker=\"0\"} 7",
             "millrace_rtp_received_total{worker=\"1\"} 0",
+            "millrace_worker_load_permille{worker=\"0\"} 300",
             "millrace_firestore_up 1",
             "millrace_firestore_answered_total 5",
             "millrace_firestore_answer_microseconds_bucket{le=\"200\"} 2",

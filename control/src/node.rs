@@ -23,7 +23,7 @@ use tokio::sync::{Notify, mpsc};
 use tracing::{debug, info, warn};
 
 use crate::firestore::shell::Standing;
-use crate::metrics::{self, Snapshot, Tally};
+use crate::metrics::{self, Snapshot, Strain, Tally};
 use crate::room::{Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
 
 pub use requests::Report;
@@ -74,6 +74,8 @@ struct Workers {
     backlog: Vec<VecDeque<Command>>,
     /// What each last reported.
     counters: Vec<Counters>,
+    /// How busy each last was.
+    strain: Vec<Strain>,
 }
 
 impl Millrace {
@@ -93,6 +95,7 @@ impl Millrace {
         let workers = Workers {
             backlog: infos.iter().map(|_| VecDeque::new()).collect(),
             counters: infos.iter().map(|_| Counters::default()).collect(),
+            strain: infos.iter().map(|_| Strain::default()).collect(),
             infos,
             dataplane: Some(dataplane),
         };
@@ -203,6 +206,9 @@ impl State {
                 if let Some(counters) = self.workers.counters.get_mut(worker) {
                     counters.clone_from(&report.counters);
                 }
+                if let Some(strain) = self.workers.strain.get_mut(worker) {
+                    *strain = (&**report).into();
+                }
             }
             Event::WorkerRestarted => warn!(worker, "a worker failed and started again"),
             Event::Closed { .. } | Event::TrackStarted { .. } | Event::Speaking { .. } => {}
@@ -297,6 +303,7 @@ impl State {
             tally: &self.tally,
             workers: &self.workers.infos,
             counters: &self.workers.counters,
+            strain: &self.workers.strain,
             backlog: self.workers.waiting(),
             database: self.database.as_ref(),
         })

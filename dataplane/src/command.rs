@@ -5,6 +5,7 @@
 
 use crate::event::CloseReason;
 use crate::id::{FormatIndex, Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
+use crate::wire::VideoCodec;
 
 /// A request to an engine. The caller sends `Open` first, and after `Close` nothing for that session.
 #[must_use]
@@ -199,6 +200,8 @@ pub struct Format {
 pub enum PayloadKind {
     /// Copied untouched.
     Opaque,
+    /// Copied untouched, and its key frames are known: they are the last of a video to be dropped.
+    Video(VideoCodec),
     /// RFC 2198 redundancy around the format with this index: its block headers carry payload
     /// types, which are rewritten, or it is unwrapped for a receiver that does not take it.
     Red(FormatIndex),

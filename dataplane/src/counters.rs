@@ -24,6 +24,12 @@ counters! {
     datagrams_sent,
     /// Bursts handed to the driver (GSO sends and single datagrams).
     bursts_sent,
+    /// Sends of RTP: a burst, or a packet by itself.
+    media_sends,
+    /// RTP packets that shared a send with others (GSO).
+    rtp_sent_in_bursts,
+    /// Microseconds from arrival to departure of the oldest packet in each send of RTP, in sum.
+    media_sends_held_us,
     /// RTP packets accepted from publishers.
     rtp_received,
     /// RTP packets sent to subscribers, retransmissions included.
@@ -76,6 +82,10 @@ counters! {
     drop_format_not_accepted,
     /// Dropped on the way out: the subscriber fell behind the track's log.
     drop_subscriber_behind,
+    /// Dropped on the way out: video that could not be sent in time, and what depends on it.
+    drop_late_video,
+    /// Dropped on the way out: audio that could not be sent in time.
+    drop_late_audio,
     /// Not resent: no longer in the cache, or never sent.
     drop_nack_too_late,
     /// Not resent: the retransmission budget was used up.
@@ -96,6 +106,8 @@ counters! {
     drop_port_zero,
     /// Bursts that the kernel refused as one GSO send, sent again datagram by datagram.
     bursts_split,
+    /// Dropped by the kernel: nobody took it from the socket before its buffer was full.
+    drop_receive_buffer_full,
     /// How often the receive buffers ran out (io_uring); what arrives then waits in the socket.
     receive_buffers_exhausted,
     /// Events that control's queue had no room for.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use crate::command::DtlsSpec;
 use crate::counters::Counters;
 use crate::id::{SessionId, TrackId};
+use crate::load::Load;
 use crate::transmit::Transport;
 
 /// Something control wants to know. Never one per packet.
@@ -63,6 +64,12 @@ pub struct Report {
     pub counters: Counters,
     /// One row per track that lives on this worker.
     pub tracks: Vec<TrackReport>,
+    /// How busy the worker is.
+    pub load: Load,
+    /// How long a packet may wait for company at that load, in microseconds.
+    pub hold_us: u64,
+    /// The longest turn since the last report, in microseconds. From the driver.
+    pub slowest_turn_us: u64,
 }
 
 /// What a published track did since the last report.

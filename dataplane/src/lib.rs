@@ -19,6 +19,7 @@
 
 pub mod id;
 pub mod limits;
+pub mod load;
 
 pub mod wire;
 

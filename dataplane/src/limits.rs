@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::load::Load;
+
 /// Sessions on one worker. A session is about a socket's worth of state; the pool is made at start.
 pub const SESSIONS_MAX: usize = 10_000;
 
@@ -39,6 +41,26 @@ pub const NOMINATIONS_REMEMBERED_MAX: usize = 64;
 /// Largest datagram taken or made, in bytes: an Ethernet frame without its headers.
 pub const DATAGRAM_BYTES_MAX: usize = 1500;
 
+/// The longest time that a packet may be told to wait for others to share its send: at 50 audio
+/// packets a second from each of nine others it makes sends of five.
+pub const EGRESS_HOLD_MAX: Duration = Duration::from_millis(10);
+
+/// The same where nothing else is configured: unnoticed by anybody who listens.
+pub const EGRESS_HOLD_DEFAULT: Duration = Duration::from_millis(1);
+
+/// Video waits no longer, whatever is configured: the packets of a frame arrive within a millisecond.
+pub const VIDEO_HOLD_MAX: Duration = Duration::from_millis(1);
+
+/// A worker that is less busy holds nothing: it has time for a send of each packet's own.
+pub const HOLD_LOAD_FROM: Load = Load(50);
+
+/// From here on a packet waits as long as it may. Far below full, because what the hold saves lowers
+/// the load, and with it the hold.
+pub const HOLD_LOAD_FULL: Load = Load(150);
+
+/// Over how long a worker's load is measured: some frames of video.
+pub const LOAD_SPAN: Duration = Duration::from_millis(100);
+
 /// Largest burst in one send, in bytes: what a UDP length field allows with GSO.
 pub const BURST_BYTES_MAX: usize = 65_000;
 
@@ -61,9 +83,20 @@ pub const AUDIO_LOG_BYTES: usize = AUDIO_LOG_PACKETS * 512;
 /// longest, and RFC 8285 gives one extension at most 255.
 pub const EXTENSIONS_BYTES_MAX: usize = 288;
 
-/// RTP padding that a packet gets to join a burst, in bytes: packets of a frame differ by 1 or 2,
-/// and a send saved is worth far more than 16 bytes.
-pub const BURST_PADDING_MAX: usize = 16;
+/// RTP padding that another packet in a burst may cost, in bytes: packets of a frame differ by 1 or
+/// 2, voices by up to 100. A send saved is worth the CPU time of far more (see benches/README.md);
+/// this is what it may cost the subscriber's network.
+pub const BURST_PADDING_MAX: usize = 512;
+
+/// Video that waited longer in the engine is not sent: what follows it is late as well, and only a
+/// picture that is left out makes room. Three frames.
+pub const VIDEO_LATE: Duration = Duration::from_millis(100);
+
+/// The same for the packets of a key frame, without which nothing that follows is worth sending.
+pub const KEYFRAME_LATE: Duration = Duration::from_millis(300);
+
+/// The same for audio, the last to go: a voice half a second late is of no use in a conversation.
+pub const AUDIO_LATE: Duration = Duration::from_millis(500);
 
 /// Packets of one source that are asked for again at once: more missing than that and a key frame is cheaper.
 pub const NACKS_PENDING_MAX: usize = 256;
@@ -188,6 +221,14 @@ const _: () = assert!(
 const _: () = assert!(
     TCP_UNVALIDATED_MAX < TCP_CONNECTIONS_MAX,
     "strangers must leave room for clients"
+);
+const _: () = assert!(
+    HOLD_LOAD_FROM.0 < HOLD_LOAD_FULL.0 && HOLD_LOAD_FULL.0 <= Load::FULL.0,
+    "the hold grows over a range of loads"
+);
+const _: () = assert!(
+    EGRESS_HOLD_DEFAULT.as_nanos() <= EGRESS_HOLD_MAX.as_nanos(),
+    "the default must be allowed"
 );
 const _: () = assert!(
     DATAGRAM_BYTES_MAX <= BURST_BYTES_MAX,

@@ -15,6 +15,7 @@ use dataplane::driver::{Dataplane, DataplaneConfig, DriverChoice};
 use dataplane::dtls::{Association, AssociationEvent, Certificate};
 use dataplane::event::{CloseReason, Event};
 use dataplane::id::SessionId;
+use dataplane::limits::EGRESS_HOLD_DEFAULT;
 use dataplane::transmit::Transport;
 use rtc_crypto::providers::AwsLcRsCrypto;
 use stun::attributes::{
@@ -156,6 +157,7 @@ fn session_over(driver: DriverChoice, transport: &str) {
         driver,
         sessions_max: 10,
         publisher_bitrate_bps_max: 1_000_000,
+        egress_hold: EGRESS_HOLD_DEFAULT,
         dtls_threads: 1,
         pin: false,
     })

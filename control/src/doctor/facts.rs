@@ -103,6 +103,7 @@ impl Facts {
             driver: config.driver,
             sessions_max: 1,
             publisher_bitrate_bps_max: config.publisher_bitrate.0,
+            egress_hold: config.egress_hold.0,
             dtls_threads: 1,
             pin: false,
         });

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use dataplane::driver::{DataplaneConfig, DriverChoice};
+use dataplane::limits::EGRESS_HOLD_DEFAULT;
 use signaling::name::PersonName;
 use signaling::node::{Enter, Entered, Node};
 
@@ -23,6 +24,7 @@ fn node() -> Millrace {
         driver: DriverChoice::Msg,
         sessions_max: 4,
         publisher_bitrate_bps_max: 1_000_000,
+        egress_hold: EGRESS_HOLD_DEFAULT,
         dtls_threads: 1,
         pin: false,
     })

@@ -102,6 +102,9 @@ impl Rooms {
                 track.media.lost = row.lost;
             }
         }
+        if let Some(overload) = self.overload.get_mut(worker) {
+            overload.handle_report(report);
+        }
         if let Some(egress) = self.egress.get_mut(worker) {
             egress.update(now, report.counters.bytes_sent);
         }

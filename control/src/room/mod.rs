@@ -16,6 +16,7 @@ mod effect;
 mod events;
 mod negotiate;
 mod offers;
+mod overload;
 mod people;
 mod person;
 mod plan;
@@ -45,6 +46,7 @@ pub use random::Random;
 pub use requests::{Request, RequestKind};
 pub use view::{MembersSight, Sight, Totals, Usage};
 
+use overload::Overload;
 use person::{Person, Room};
 use session::{Owner, PublishedTrack, Session};
 
@@ -88,6 +90,8 @@ pub struct Rooms {
     requests: BTreeMap<String, SessionId>,
     tracks: BTreeMap<TrackId, PublishedTrack>,
     egress: Vec<Egress>,
+    /// Of each worker.
+    overload: Vec<Overload>,
     /// No new rooms are made.
     draining: bool,
     ending: bool,
@@ -111,6 +115,7 @@ impl Rooms {
     pub fn new(config: RoomsConfig, random: Box<dyn Random>) -> Rooms {
         Rooms {
             egress: vec![Egress::default(); config.candidates.len()],
+            overload: vec![Overload::default(); config.candidates.len()],
             config,
             random,
             next_id: 1,
@@ -165,7 +170,17 @@ impl Rooms {
             Some(most) if sent >= most => Err(Refusal::NodeFull(format!(
                 "it sends {sent} bit/s and may send at most {most}"
             ))),
-            _ => Ok(()),
+            _ => self.check_worker(self.idlest_worker()),
+        }
+    }
+
+    /// Whether the worker keeps up with what it has.
+    fn check_worker(&self, worker: usize) -> Result<(), Refusal> {
+        match self.overload.get(worker).and_then(Overload::reason) {
+            Some(reason) => Err(Refusal::NodeFull(format!(
+                "worker {worker} is overloaded: {reason}; try again in a moment"
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -182,11 +197,13 @@ impl Rooms {
                 "it holds at most {} rooms",
                 limits.rooms
             ))),
-            Some(_) | None => Ok(()),
+            Some(room) => self.check_worker(room.worker),
+            None => Ok(()),
         }
     }
 
-    /// The room of this name, made on the worker with the fewest sessions when it does not exist.
+    /// The room of this name, made on the worker with the fewest sessions of those that keep up
+    /// when it does not exist.
     fn room_or_new(&mut self, name: &RoomName) -> &mut Room {
         let worker = self.idlest_worker();
         self.changed.insert(name.clone());
@@ -207,7 +224,12 @@ impl Rooms {
                 *count += room.places().max(1);
             }
         }
-        let idlest = places.iter().enumerate().min_by_key(|(_, count)| **count);
+        let is_overloaded = |worker: usize| {
+            let overload = self.overload.get(worker);
+            overload.is_some_and(|overload| overload.reason().is_some())
+        };
+        let workers = places.iter().enumerate();
+        let idlest = workers.min_by_key(|(worker, count)| (is_overloaded(*worker), **count));
         idlest.map_or(0, |(worker, _)| worker)
     }
 

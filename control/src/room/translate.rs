@@ -5,6 +5,7 @@ use dataplane::command::{
     SenderFormat, Source,
 };
 use dataplane::id::{FormatIndex, PayloadType, Ssrc, TrackId};
+use dataplane::wire::VideoCodec;
 use signaling::node::{SourceKind, TrackKind};
 use signaling::sdp::{self, Codec, Extension, Offer, Section, SectionKind, Setup, uri};
 
@@ -157,8 +158,23 @@ fn payload_kind(codec: &Codec, all: &[Codec]) -> PayloadKind {
     let index = inner.and_then(|inner| all.iter().position(|other| other.payload_type == inner));
     match index {
         Some(index) => PayloadKind::Red(FormatIndex(index as u8)),
-        None => PayloadKind::Opaque,
+        None => video_codec(&codec.name).map_or(PayloadKind::Opaque, PayloadKind::Video),
     }
+}
+
+/// The codecs whose key frames the engine knows, by their names in SDP, of any case (RFC 8866 section 6.6).
+fn video_codec(name: &str) -> Option<VideoCodec> {
+    let codecs = [
+        ("VP8", VideoCodec::Vp8),
+        ("VP9", VideoCodec::Vp9),
+        ("H264", VideoCodec::H264),
+        ("H265", VideoCodec::H265),
+        ("AV1", VideoCodec::Av1),
+    ];
+    let known = codecs
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name));
+    known.map(|(_, codec)| *codec)
 }
 
 fn is_red(codec: &Codec) -> bool {

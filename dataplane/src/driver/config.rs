@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where the workers listen, how many there are, and what each may hold.
 #[derive(Clone, Debug)]
@@ -18,6 +19,9 @@ pub struct DataplaneConfig {
     pub sessions_max: usize,
     /// Bits per second that each publisher is told it may send.
     pub publisher_bitrate_bps_max: u64,
+    /// How long a packet may wait at most for others to share its send, at most
+    /// [`EGRESS_HOLD_MAX`](crate::limits::EGRESS_HOLD_MAX); a worker that is idle holds nothing.
+    pub egress_hold: Duration,
     /// Threads for DTLS handshakes, at least 1.
     pub dtls_threads: usize,
     /// Whether worker n stays on one core, the nth that this process may use.

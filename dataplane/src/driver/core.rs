@@ -5,12 +5,14 @@ use std::time::Instant;
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::event::{DtlsInput, Event};
+use crate::load::Load;
 use crate::transmit::{Path, Transmit};
 
 /// The engine's inputs and outputs, as [`Engine`] documents them.
 pub(super) trait Core {
     fn handle_datagrams(&mut self, now: Instant, path: Path, bytes: &mut [u8], segment: usize);
     fn handle_command(&mut self, now: Instant, command: Command);
+    fn handle_load(&mut self, load: Load);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit>;
     fn poll_dtls(&mut self) -> Option<DtlsInput>;
@@ -25,6 +27,10 @@ impl Core for Engine {
 
     fn handle_command(&mut self, now: Instant, command: Command) {
         Engine::handle_command(self, now, command);
+    }
+
+    fn handle_load(&mut self, load: Load) {
+        Engine::handle_load(self, load);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -11,6 +11,7 @@ use super::*;
 use crate::command::Command;
 use crate::engine::EngineConfig;
 use crate::event::{DtlsInput, Event};
+use crate::load::Load;
 use crate::transmit::{Path, Transmit};
 
 const DATAGRAM: usize = 1200;
@@ -38,6 +39,7 @@ impl Core for Counter {
 
     fn handle_command(&mut self, _: Instant, _: Command) {}
 
+    fn handle_load(&mut self, _: Load) {}
     fn handle_timeout(&mut self, _: Instant) {}
 
     fn poll_transmit(&mut self, _: Instant, _: &mut [u8]) -> Option<Transmit> {
@@ -102,6 +104,7 @@ fn measure(driver: DriverChoice, burst: usize, rest: Duration) {
         driver,
         sessions_max: 1,
         publisher_bitrate_bps_max: 1,
+        egress_hold: Duration::ZERO,
         dtls_threads: 1,
         pin: true,
     };

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as StdReceiver, RecvTimeoutError, Sender as StdSender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,7 +22,9 @@ use crate::dtls::certificate::CertificateError;
 use crate::dtls::lane::LaneError;
 use crate::engine::{Engine, EngineConfig};
 use crate::event::Event;
-use crate::limits::{COMMAND_QUEUE_LEN, DTLS_QUEUE_LEN, EVENT_QUEUE_LEN, STOP_TIMEOUT};
+use crate::limits::{
+    COMMAND_QUEUE_LEN, DTLS_QUEUE_LEN, EGRESS_HOLD_MAX, EVENT_QUEUE_LEN, STOP_TIMEOUT,
+};
 
 /// Why the dataplane did not start.
 #[derive(Debug, thiserror::Error)]
@@ -168,6 +171,7 @@ impl Dataplane {
                 driver: config.driver,
                 sessions_max: config.sessions_max,
                 publisher_bitrate_bps_max: config.publisher_bitrate_bps_max,
+                egress_hold: config.egress_hold.min(EGRESS_HOLD_MAX),
                 make,
                 inputs: Inputs {
                     commands: commands_in,
@@ -321,7 +325,11 @@ fn spawn<C: Core + 'static>(
 }
 
 /// An engine's configuration, with a fresh seed.
-pub(super) fn engine_config(sessions_max: usize, publisher_bitrate_bps_max: u64) -> EngineConfig {
+pub(super) fn engine_config(
+    sessions_max: usize,
+    publisher_bitrate_bps_max: u64,
+    hold_max: Duration,
+) -> EngineConfig {
     let mut seed = [0; 8];
     aws_lc_rs::rand::fill(&mut seed)
         .expect("the system's generator works, or TLS could not either");
@@ -330,5 +338,6 @@ pub(super) fn engine_config(sessions_max: usize, publisher_bitrate_bps_max: u64)
         seed: u64::from_ne_bytes(seed),
         sessions_max,
         publisher_bitrate_bps_max,
+        hold_max,
     }
 }

@@ -39,6 +39,9 @@ pub(super) trait Link {
 
     /// What the kernel does for us at this socket.
     fn offloads(&self) -> Offloads;
+
+    /// Datagrams that the kernel dropped because they found the receive buffer full.
+    fn receive_drops(&self) -> u64;
 }
 
 /// What the kernel does in one piece at a socket.

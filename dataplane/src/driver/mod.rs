@@ -12,6 +12,7 @@
 //! A worker shares nothing with another; values cross threads over bounded queues only. What differs
 //! between io_uring and plain sockets is behind `Link`; the turn is the same code for both.
 
+mod alarm;
 mod clock;
 mod config;
 mod core;
@@ -19,6 +20,7 @@ mod dataplane;
 mod framing;
 mod lane;
 mod link;
+mod meter;
 mod msg;
 mod outbox;
 mod socket;

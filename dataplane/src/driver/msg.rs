@@ -7,6 +7,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use super::link::{Link, LinkCounts, Offloads, mapped, refuses_gso, unmapped};
+use super::uring::receive_drops;
 use crate::limits::{BURST_BYTES_MAX, RECEIVE_BUFFER_BYTES};
 use crate::transmit::{Path, Transmit};
 
@@ -194,5 +195,9 @@ impl Link for MsgLink {
             gso: self.gso,
             gro: self.state.gro_segments() > 1,
         }
+    }
+
+    fn receive_drops(&self) -> u64 {
+        receive_drops(&self.socket).into()
     }
 }

@@ -15,6 +15,7 @@ use crate::engine::EngineConfig;
 use crate::event::{CloseReason, DtlsInput, Event};
 use crate::id::SessionId;
 use crate::limits::{BURST_BYTES_MAX, RECEIVE_BUFFERS, STOP_TIMEOUT, TCP_UNVALIDATED_MAX};
+use crate::load::Load;
 use crate::transmit::{Path, Transmit};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +56,8 @@ impl Core for Echo {
         }
     }
 
+    fn handle_load(&mut self, _: Load) {}
+
     fn handle_timeout(&mut self, _now: Instant) {}
 
     fn poll_transmit(&mut self, _now: Instant, slot: &mut [u8]) -> Option<Transmit> {
@@ -91,6 +94,7 @@ fn config(driver: DriverChoice) -> DataplaneConfig {
         driver,
         sessions_max: 10,
         publisher_bitrate_bps_max: 1_000_000,
+        egress_hold: Duration::ZERO,
         dtls_threads: 1,
         pin: false,
     }

@@ -1,14 +1,15 @@
 //! One turn of a worker: take everything that arrived, within bounds, then send.
 
 use std::collections::HashSet;
+use std::io;
 use std::time::Instant;
 
-use tokio::time::sleep_until;
-
+use super::alarm::Alarm;
 use super::clock;
 use super::core::Core;
 use super::lane::LaneSender;
 use super::link::Link;
+use super::meter::Meter;
 use super::outbox::Outbox;
 use super::tcp::Tcp;
 use super::worker::Inputs;
@@ -26,6 +27,8 @@ const TURNS_PER_WAIT: usize = 4;
 pub(super) struct Life<'a, C, L> {
     pub(super) core: C,
     pub(super) link: L,
+    pub(super) alarm: Alarm,
+    pub(super) meter: Meter,
     pub(super) tcp: Tcp,
     pub(super) inputs: &'a mut Inputs,
     pub(super) outbox: &'a mut Outbox,
@@ -36,42 +39,49 @@ pub(super) struct Life<'a, C, L> {
 }
 
 impl<C: Core, L: Link> Life<'_, C, L> {
-    /// Turns until the worker is stopped.
-    pub(super) async fn run(mut self) {
-        let mut alarm = clock::now();
-        let mut sleep = std::pin::pin!(sleep_until(alarm.into()));
-        let mut turns = 0;
+    /// Turns until the worker is stopped, or the system refuses the alarm.
+    pub(super) async fn run(mut self) -> io::Result<()> {
+        let mut now = clock::now();
         loop {
-            let now = clock::now();
-            let more = self.turn(now);
-            turns += 1;
-            if turns < TURNS_PER_WAIT && (more || self.link.has_more()) {
-                continue;
-            }
-            turns = 0;
-            self.link.settle(more);
+            now = self.turns(now);
             let idle_until = now + IDLE_MAX;
-            let due = self
-                .core
-                .poll_timeout()
-                .map_or(idle_until, |due| due.min(idle_until));
-            // Moving a timer costs more than waking early once: it is only moved forward in time
-            // when it has rung, and back when something is due before.
-            if due < alarm || alarm <= now {
-                alarm = due;
-                sleep.as_mut().reset(alarm.into());
-            }
+            let due = self.core.poll_timeout();
+            let due = due.map_or(idle_until, |due| due.min(idle_until));
+            self.alarm.set(now, due)?;
             tokio::select! {
                 biased;
-                _ = &mut self.inputs.stop => return,
+                _ = &mut self.inputs.stop => return Ok(()),
                 () = self.link.ready() => {}
                 Some(command) = self.inputs.commands.recv() => self.command = Some(command),
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
                 () = self.tcp.ready() => {}
                 () = self.outbox.room() => {}
-                () = &mut sleep => {}
+                () = self.alarm.rings() => {}
+            }
+            now = clock::now();
+        }
+    }
+
+    /// Some turns, until there is nothing to do or the runtime must look at its other tasks.
+    /// Returns when they ended.
+    fn turns(&mut self, mut now: Instant) -> Instant {
+        for turn in 1.. {
+            let more = self.turn(now);
+            let goes_on = turn < TURNS_PER_WAIT && (more || self.link.has_more());
+            if !goes_on {
+                self.link.settle(more);
+            }
+            let ended = clock::now();
+            self.meter.handle_turn(now, ended);
+            now = ended;
+            if !goes_on {
+                break;
             }
         }
+        if let Some(load) = self.meter.poll_load(now) {
+            self.core.handle_load(load);
+        }
+        now
     }
 
     /// Returns whether a bound was reached before the work was done.
@@ -154,6 +164,8 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 self.tcp.counts().merge_into(counters);
                 counters.drop_event_queue_full += self.outbox.lost;
                 counters.drop_dtls_queue_full += self.lane.lost;
+                counters.drop_receive_buffer_full += self.link.receive_drops();
+                report.slowest_turn_us = self.meter.take_slowest_turn_us();
             }
             Event::Connected { .. }
             | Event::PathChanged { .. }

@@ -4,16 +4,20 @@ use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender as StdSender;
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use super::alarm::Alarm;
+use super::clock;
 use super::config::{DriverChoice, DriverKind};
 use super::core::Core;
 use super::dataplane::{StartError, engine_config};
 use super::lane::LaneSender;
 use super::link::{Link, Offloads};
+use super::meter::Meter;
 use super::msg::MsgLink;
 use super::outbox::Outbox;
 use super::socket::Sockets;
@@ -29,7 +33,7 @@ use crate::id::SessionId;
 const RUNTIME_RING_ENTRIES: u32 = 64;
 
 /// How long a worker that cannot start again waits before it tries once more.
-const RESTART_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The receiving ends of a worker's queues.
 #[derive(Debug)]
@@ -57,6 +61,7 @@ pub(super) struct Seat<C> {
     pub(super) driver: DriverChoice,
     pub(super) sessions_max: usize,
     pub(super) publisher_bitrate_bps_max: u64,
+    pub(super) egress_hold: Duration,
     pub(super) make: fn(EngineConfig) -> C,
     pub(super) inputs: Inputs,
     pub(super) outbox: Outbox,
@@ -170,6 +175,7 @@ impl<C: Core> Seat<C> {
         let core = (self.make)(engine_config(
             self.sessions_max,
             self.publisher_bitrate_bps_max,
+            self.egress_hold,
         ));
         if let Some(started) = started.take() {
             let offloads = link.offloads();
@@ -179,9 +185,12 @@ impl<C: Core> Seat<C> {
                 offloads,
             }));
         }
+        let now = clock::now();
         let life = Life {
             core,
             link,
+            alarm: Alarm::new(now)?,
+            meter: Meter::new(now),
             tcp,
             inputs: &mut self.inputs,
             outbox: &mut self.outbox,
@@ -189,8 +198,7 @@ impl<C: Core> Seat<C> {
             sessions: &mut self.sessions,
             command: None,
         };
-        life.run().await;
-        Ok(())
+        life.run().await
     }
 }
 

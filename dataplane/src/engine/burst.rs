@@ -2,9 +2,13 @@
 //!
 //! A trip through the UDP stack costs far more than a packet, and one send (GSO) carries packets
 //! of one size, of which only the last may be shorter. Encoders cut a frame into packets that
-//! differ by a byte or two, so a few bytes of RTP padding (RFC 3550 section 5.1) keep a frame whole.
+//! differ by a byte or two, and voices make packets of 30 to 130 bytes, so RTP padding (RFC 3550
+//! section 5.1) joins what would not fit otherwise, where it costs less than the sends that it saves.
 
 use crate::limits::{BURST_BYTES_MAX, BURST_PADDING_MAX, BURST_SEGMENTS_MAX};
+
+/// Most padding that one packet can have: its length is one byte (RFC 3550 section 5.1).
+const PADDING_FIELD_MAX: usize = 255;
 
 /// A packet that could join a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,56 +28,47 @@ pub(super) struct Burst {
     pub(super) segment: usize,
     /// The shortest packet in it.
     shortest: usize,
-    /// Whether a packet in it must have exactly the segment's size.
-    fixed: bool,
-    /// Whether its last packet is shorter than a segment and stays so.
-    closed: bool,
+    /// Whether a packet in it must keep its size.
+    rigid: bool,
+    /// Its last packet: shorter than a segment for as long as none follows.
+    last: Option<Piece>,
 }
 
 impl Burst {
-    /// Adds a piece, if it fits; once one did not, the burst is done.
+    /// Adds a piece, if it fits and joining costs less than a send of its own; once one was not
+    /// added, the burst is done.
     pub(super) fn push(&mut self, piece: Piece) -> bool {
         let segment = self.segment.max(piece.len);
-        let fits = !self.closed
-            && self.pieces < BURST_SEGMENTS_MAX
-            && (self.pieces + 1) * segment <= BURST_BYTES_MAX;
-        if !fits {
-            return false;
-        }
-        if self.pieces == 0 {
-            *self = Burst {
-                pieces: 1,
-                segment: piece.len,
-                shortest: piece.len,
-                fixed: !piece.paddable,
-                closed: false,
-            };
-            return true;
-        }
-        let within = |long: usize, short: usize| long - short <= BURST_PADDING_MAX;
-        if piece.len > self.segment {
-            if self.fixed || !within(piece.len, self.shortest) {
+        if let Some(last) = self.last {
+            let fits =
+                self.pieces < BURST_SEGMENTS_MAX && (self.pieces + 1) * segment <= BURST_BYTES_MAX;
+            // All that is in it gets the new size, and the last one is no longer the last.
+            let growth = segment - self.segment;
+            let shortfall = self.segment - last.len;
+            let may = (growth == 0 || !self.rigid) && (shortfall == 0 || last.paddable);
+            let padding = growth * self.pieces + shortfall;
+            let pays = padding <= BURST_PADDING_MAX && segment - self.shortest <= PADDING_FIELD_MAX;
+            if !fits || !may || (padding > 0 && !pays) {
                 return false;
             }
-            self.segment = piece.len;
-            self.fixed = !piece.paddable;
-        } else if piece.len < self.segment {
-            if piece.paddable && within(self.segment, piece.len) {
-                self.shortest = self.shortest.min(piece.len);
-            } else {
-                self.closed = true;
-            }
-        } else {
-            self.fixed |= !piece.paddable;
         }
-        self.pieces += 1;
+        *self = Burst {
+            pieces: self.pieces + 1,
+            segment,
+            shortest: if self.pieces == 0 {
+                piece.len
+            } else {
+                self.shortest.min(piece.len)
+            },
+            rigid: self.rigid || !piece.paddable,
+            last: Some(piece),
+        };
         true
     }
 
     /// How much padding the piece at `index` gets.
     pub(super) fn padding(&self, index: usize, piece: Piece) -> usize {
-        let is_short_end = index + 1 == self.pieces && self.closed;
-        if is_short_end || !piece.paddable {
+        if index + 1 == self.pieces {
             0
         } else {
             self.segment.saturating_sub(piece.len)
@@ -121,8 +116,30 @@ mod tests {
     fn a_frame_of_nearly_equal_packets_is_one_burst() {
         assert_eq!(plan(&[pad(941), pad(941), pad(942), pad(942)]), (4, 942));
         assert_eq!(plan(&[pad(942), pad(941), pad(942)]), (3, 942));
+        assert_eq!(plan(&[pad(926), pad(942), pad(943)]), (3, 943));
+    }
+
+    #[test]
+    fn voices_of_all_sizes_are_one_burst_as_long_as_it_pays() {
+        assert_eq!(
+            plan(&[pad(71), pad(170), pad(90), pad(130), pad(68)]),
+            (5, 170)
+        );
+        // Longer by more than one packet can be padded, or than all of them may be.
+        assert_eq!(plan(&[pad(100), pad(356)]), (1, 100));
+        assert_eq!(plan(&[pad(100), pad(355)]), (2, 355));
+        assert_eq!(plan(&[pad(100), pad(100), pad(100), pad(300)]), (3, 100));
+    }
+
+    #[test]
+    fn the_last_packet_is_as_short_as_it_is() {
         assert_eq!(plan(&[pad(942), pad(400), pad(942)]), (2, 942));
-        assert_eq!(plan(&[pad(926), pad(942), pad(943)]), (2, 942));
+        assert_eq!(plan(&[pad(1000), exact(90)]), (2, 1000));
+        let mut burst = Burst::default();
+        assert!(burst.push(pad(1000)) && burst.push(pad(900)));
+        assert_eq!(burst.padding(1, pad(900)), 0);
+        assert!(burst.push(pad(950)));
+        assert_eq!(burst.padding(1, pad(900)), 100);
     }
 
     #[test]
@@ -131,7 +148,6 @@ mod tests {
         assert_eq!(plan(&[exact(100), exact(90), exact(90)]), (2, 100));
         assert_eq!(plan(&[pad(99), exact(100), pad(101)]), (2, 100));
         assert_eq!(plan(&[pad(99), exact(100), pad(98), pad(100)]), (4, 100));
-        assert_eq!(plan(&[pad(1000), exact(90)]), (2, 1000));
     }
 
     #[test]

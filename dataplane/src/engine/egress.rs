@@ -1,14 +1,16 @@
 //! Packets on their way out: bursts, each to one subscriber, sealed into the caller's slot.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::burst::{Burst, Piece};
+use super::hold::Soon;
 use super::log::Entry;
 use super::numbering::Numbers;
 use super::resend::Resend;
 use super::sender::{Route, Sender, SenderKey, Treatment};
 use super::session::{Session, SessionKey};
 use super::slab::Slab;
+use super::thinning::Lateness;
 use super::track::Track;
 use super::{Engine, clock::Ntp};
 use crate::command::MediaKind;
@@ -35,6 +37,8 @@ pub(super) struct Plan {
     packets: Vec<Planned>,
     burst: Burst,
     extensions: Encoded,
+    /// When the first of its packets came that leaves for the first time.
+    oldest: Option<Instant>,
 }
 
 /// The header extensions encoded last. The packets of a frame often have the same, and each is asked
@@ -90,12 +94,14 @@ impl Plan {
                 send_time: [0; 3],
                 of: None,
             },
+            oldest: None,
         }
     }
 
     fn begin(&mut self, now: Ntp) {
         self.packets.clear();
         self.burst = Burst::default();
+        self.oldest = None;
         self.extensions.begin(now);
     }
 
@@ -113,45 +119,14 @@ impl Plan {
 }
 
 impl Engine {
-    /// Tells the subscribers of tracks that got packets.
-    pub(super) fn wake_subscribers(&mut self) {
-        while let Some(key) = self.dirty.pop() {
-            let Some(track) = self.tracks.get_mut(key) else {
-                continue;
-            };
-            track.is_dirty = false;
-            for &(sender_key, session_key) in &track.subscribers {
-                let Some(session) = self.sessions.get_mut(session_key) else {
-                    continue;
-                };
-                if !session.is_connected {
-                    continue;
-                }
-                let Some(sender) = self.senders.get_mut(sender_key) else {
-                    continue;
-                };
-                if !sender.is_pending {
-                    sender.is_pending = true;
-                    match sender.spec.kind {
-                        MediaKind::Video => session.pending.insert(0, sender_key),
-                        MediaKind::Audio => session.pending.push(sender_key),
-                    }
-                }
-                if !session.is_ready {
-                    session.is_ready = true;
-                    self.ready.push_back(session_key);
-                }
-            }
-        }
-    }
-
     /// The next burst of media, of whichever session is next.
     pub(super) fn poll_media(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
         while let Some(&key) = self.ready.front() {
             let transmit = self.poll_session(now, key, slot);
-            let session = self.sessions.get_mut(key);
-            let is_done = session.is_none_or(|session| {
-                session.is_ready = transmit.is_some() && session.has_more();
+            let soon = self.hold.soon(now);
+            let senders = &self.senders;
+            let is_done = self.sessions.get_mut(key).is_none_or(|session| {
+                session.is_ready = transmit.is_some() && session.has_due(senders, soon);
                 !session.is_ready
             });
             if is_done {
@@ -173,12 +148,33 @@ impl Engine {
             senders: &mut self.senders,
             counters: &mut self.counters,
             plan: &mut self.plan,
+            lateness: Lateness::new(now),
         };
         planner.plan_resends(session);
-        planner.plan_media(session);
+        planner.plan_media(session, self.hold.soon(now));
+        if let Some(track) = planner.lateness.keyframe_wanted() {
+            self.request_keyframe(now, track);
+        }
         let len = self.write_burst(key, slot)?;
         let segment = self.plan.burst.segment.min(len);
+        self.count_send(now);
         Some(Transmit { path, len, segment })
+    }
+
+    fn count_send(&mut self, now: Instant) {
+        let Plan {
+            packets, oldest, ..
+        } = &self.plan;
+        let held = oldest.map_or(Duration::ZERO, |oldest| {
+            now.saturating_duration_since(oldest)
+        });
+        let counters = &mut self.counters;
+        counters.media_sends += 1;
+        counters.media_sends_held_us += held.as_micros() as u64;
+        counters.rtp_forwarded += packets.len() as u64;
+        if packets.len() > 1 {
+            counters.rtp_sent_in_bursts += packets.len() as u64;
+        }
     }
 
     /// Writes and seals what was planned, and returns its length; `None` for nothing.
@@ -189,14 +185,18 @@ impl Engine {
             packets,
             burst,
             extensions,
+            ..
         } = &mut self.plan;
         let mut len = 0;
         for (index, planned) in packets.iter().enumerate() {
-            let sender = self.senders.get(planned.sender)?;
+            let sender = self.senders.get_mut(planned.sender)?;
+            let padding = burst.padding(index, planned.piece);
+            if padding > 0 && planned.rtx.is_none() {
+                sender.handle_padded(planned.numbers.sequence);
+            }
             let track = self.tracks.get(sender.source.as_ref()?.track)?;
             let list = track.log.extensions(&planned.entry);
             let block = extensions.block(planned.sender, sender, list);
-            let padding = burst.padding(index, planned.piece);
             let room = slot.get_mut(len..len + planned.piece.len + padding)?;
             let written = planned.write(room, sender, track, block, seal, padding as u8);
             // A packet that was planned fits: its size was counted with the same extensions.
@@ -267,6 +267,7 @@ struct Planner<'a> {
     senders: &'a mut Slab<Sender>,
     counters: &'a mut Counters,
     plan: &'a mut Plan,
+    lateness: Lateness,
 }
 
 impl Planner<'_> {
@@ -292,7 +293,6 @@ impl Planner<'_> {
             }
             self.plan.packets.push(planned);
             self.counters.rtp_retransmitted += 1;
-            self.counters.rtp_forwarded += 1;
             done += 1;
         }
         session.resends.pop(done);
@@ -331,20 +331,41 @@ impl Planner<'_> {
         })
     }
 
-    /// Takes packets from the logs until the burst is full.
-    fn plan_media(&mut self, session: &mut Session) {
+    /// Takes packets from the logs until the burst is full. What is held and not due stays, but for
+    /// audio that fits behind what leaves anyway.
+    fn plan_media(&mut self, session: &mut Session, soon: Soon) {
+        let audio_due = session.audio_wait.is_due(soon.of(MediaKind::Audio));
+        let video_due = session.video_wait.is_due(soon.of(MediaKind::Video));
         let Some(keys) = session.keys.as_ref() else {
             return;
         };
-        let mut bytes = 0;
-        while let Some(&key) = session.pending.first() {
-            if !self.plan_sender(key, &keys.seal, &mut bytes) {
-                break;
+        let (mut bytes, mut index) = (0, 0);
+        let (mut audio_left, mut video_left) = (false, false);
+        let mut is_full = false;
+        while let Some(&key) = session.pending.get(index) {
+            let kind = self.senders.get(key).map(|sender| sender.spec.kind);
+            let leaves = match kind {
+                Some(MediaKind::Audio) => audio_due || self.plan.burst.pieces > 0,
+                Some(MediaKind::Video) => video_due,
+                None => true,
+            };
+            is_full |= leaves && !is_full && !self.plan_sender(key, &keys.seal, &mut bytes);
+            if leaves && !is_full {
+                session.pending.remove(index);
+                if let Some(sender) = self.senders.get_mut(key) {
+                    sender.is_pending = false;
+                }
+                continue;
             }
-            session.pending.remove(0);
-            if let Some(sender) = self.senders.get_mut(key) {
-                sender.is_pending = false;
-            }
+            audio_left |= kind == Some(MediaKind::Audio);
+            video_left |= kind == Some(MediaKind::Video);
+            index += 1;
+        }
+        if !audio_left {
+            session.audio_wait.end();
+        }
+        if !video_left {
+            session.video_wait.end();
         }
         session.resends.handle_sent(bytes);
     }
@@ -369,10 +390,24 @@ impl Planner<'_> {
             }
         }
         loop {
-            let Some(source) = sender.source.as_ref() else {
+            let cursor = sender.source.as_ref().map(|source| source.cursor);
+            let Some(&entry) = cursor.and_then(|cursor| track.log.entry(cursor)) else {
                 return true;
             };
-            let Some(&entry) = track.log.entry(source.cursor) else {
+            if self.lateness.leaves_out(sender, track, &entry) {
+                match sender.spec.kind {
+                    // A voice that is left out is lost; a picture's numbers close over it, so that
+                    // nobody asks for it again.
+                    MediaKind::Audio => self.counters.drop_late_audio += 1,
+                    MediaKind::Video => {
+                        self.counters.drop_late_video += 1;
+                        sender.numbering.skip(&entry.stamp);
+                    }
+                }
+                advance(sender);
+                continue;
+            }
+            let Some(source) = sender.source.as_ref() else {
                 return true;
             };
             let route = source.route(entry.stamp.format);
@@ -393,8 +428,7 @@ impl Planner<'_> {
             let len = self
                 .plan
                 .datagram_len((key, sender), list, body.len(), seal);
-            let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
-            let paddable = has_rtx && !matches!(route.treatment, Treatment::Rename(..));
+            let paddable = may_pad(sender, &route);
             let piece = Piece { len, paddable };
             if !self.plan.burst.push(piece) {
                 return false;
@@ -404,7 +438,12 @@ impl Planner<'_> {
             sender.octets = sender.octets.wrapping_add(body.len() as u32);
             advance(sender);
             *bytes += body.len();
-            self.counters.rtp_forwarded += 1;
+            let arrived = entry.stamp.arrived;
+            let oldest = self
+                .plan
+                .oldest
+                .map_or(arrived, |oldest| oldest.min(arrived));
+            self.plan.oldest = Some(oldest);
             let planned = Planned {
                 sender: key,
                 entry,
@@ -416,6 +455,14 @@ impl Planner<'_> {
             self.plan.packets.push(planned);
         }
     }
+}
+
+/// Whether a packet may leave with padding. Without RTX it may have to leave a second time just as it
+/// did the first, and nobody remembers how it was padded: a voice is not asked for again, a picture is.
+fn may_pad(sender: &Sender, route: &Route) -> bool {
+    let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
+    let is_voice = sender.spec.kind == MediaKind::Audio;
+    (has_rtx || is_voice) && !matches!(route.treatment, Treatment::Rename(..))
 }
 
 fn advance(sender: &mut Sender) {

@@ -333,6 +333,9 @@ impl Ingest<'_> {
             arrived: self.now,
             epoch: place.epoch,
             marker: self.view.marker(),
+            keyframe: self
+                .track
+                .starts_keyframe(format, self.track.log.reserved(payload.clone())),
             format,
         };
         self.track.log.commit(stamp, self.list.len(), payload);

@@ -40,6 +40,8 @@ pub(super) struct Stamp {
     pub(super) epoch: u32,
     /// RTP marker bit.
     pub(super) marker: bool,
+    /// Whether a key frame begins with it.
+    pub(super) keyframe: bool,
     /// Its payload type.
     pub(super) format: FormatIndex,
 }
@@ -173,6 +175,11 @@ impl Log {
         self.tail = self.head;
     }
 
+    /// The packet that arrived last, while its bytes are there.
+    pub(super) fn latest(&self) -> Option<&Entry> {
+        self.entry(self.head.checked_sub(1)?)
+    }
+
     /// The packet with this arrival number, while its bytes are there.
     pub(super) fn entry(&self, arrival: u64) -> Option<&Entry> {
         if arrival < self.tail || arrival >= self.head {
@@ -235,6 +242,7 @@ mod tests {
             arrived: Instant::now(),
             epoch: 0,
             marker: false,
+            keyframe: false,
             format: FormatIndex(0),
         };
         log.commit(stamp, 3, 3..3 + payload.len());

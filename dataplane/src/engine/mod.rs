@@ -12,6 +12,7 @@ mod connectivity;
 mod egress;
 mod extensions;
 mod feedback;
+mod hold;
 mod ice;
 mod ingest;
 mod keyframe;
@@ -28,11 +29,12 @@ mod slab;
 mod source;
 mod speaking;
 mod statistics;
+mod thinning;
 mod timers;
 mod track;
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ahash::RandomState;
 
@@ -41,11 +43,13 @@ use crate::counters::Counters;
 use crate::event::{DtlsInput, Event};
 use crate::id::{SenderId, SessionId, TrackId};
 use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::load::Load;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{Protocol, classify};
 use clock::Clock;
 use egress::Plan;
 use extensions::ExtensionList;
+use hold::Hold;
 use outbox::Outbox;
 use random::Random;
 use sender::{Sender, SenderKey};
@@ -66,6 +70,9 @@ pub struct EngineConfig {
     pub sessions_max: usize,
     /// Bits per second that publishers are told they may send (REMB), each.
     pub publisher_bitrate_bps_max: u64,
+    /// How long a packet may wait at most for others to share its send. A worker that is idle holds
+    /// nothing, and video at most [`VIDEO_HOLD_MAX`](crate::limits::VIDEO_HOLD_MAX).
+    pub hold_max: Duration,
 }
 
 /// The forwarding engine of one worker.
@@ -90,6 +97,8 @@ pub struct Engine {
     dirty: Vec<TrackKey>,
     /// Sessions with media to send.
     ready: VecDeque<SessionKey>,
+    /// What waits for company before its session becomes ready.
+    hold: Hold,
     outbox: Outbox,
     dtls: VecDeque<DtlsInput>,
     events: VecDeque<Event>,
@@ -134,6 +143,7 @@ impl Engine {
             ufrags: HashMap::with_hasher(hasher),
             dirty: Vec::with_capacity(sessions_max),
             ready: VecDeque::with_capacity(sessions_max),
+            hold: Hold::new(config.hold_max, sessions_max),
             outbox: Outbox::default(),
             dtls: VecDeque::new(),
             events: VecDeque::new(),
@@ -183,6 +193,11 @@ impl Engine {
         }
     }
 
+    /// The worker is this busy: the busier, the longer packets may wait for others.
+    pub fn handle_load(&mut self, load: Load) {
+        self.hold.handle_load(load);
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.fire(now);
@@ -191,7 +206,7 @@ impl Engine {
     /// Writes the next burst into `slot`, which must hold at least
     /// [`BURST_BYTES_MAX`](crate::limits::BURST_BYTES_MAX) bytes.
     pub fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
-        self.wake_subscribers();
+        self.wake_subscribers(now);
         let transmit = match self.outbox.poll(slot) {
             Some(control) => control,
             None => self.poll_media(now, slot)?,

@@ -241,6 +241,7 @@ mod tests {
             arrived: at,
             epoch,
             marker: false,
+            keyframe: false,
             format: FormatIndex(0),
         }
     }

@@ -5,6 +5,7 @@ use super::log::Log;
 use super::numbering::Numbering;
 use super::session::SessionKey;
 use super::slab::Key;
+use super::thinning::Thinning;
 use super::track::{Track, TrackKey};
 use crate::command::{Feed, Format, PayloadKind, SenderFormat, SenderSpec};
 use crate::id::{FormatIndex, PayloadType};
@@ -27,6 +28,8 @@ pub(super) struct Sender {
     resend_from: u64,
     /// Whether it is in its session's list of senders with packets to send.
     pub(super) is_pending: bool,
+    /// What it leaves out because it could not be sent in time.
+    pub(super) thinning: Thinning,
     /// For sender reports.
     pub(super) packets: u32,
     /// For sender reports: payload bytes.
@@ -86,6 +89,7 @@ impl Sender {
             rtx_next: rtx_used.unwrap_or(rtx >> 49),
             resend_from: 0,
             is_pending: false,
+            thinning: Thinning::default(),
             packets: 0,
             octets: 0,
             reported: 0,
@@ -128,6 +132,12 @@ impl Sender {
         }
     }
 
+    /// Packets in its track's log that it has not sent.
+    pub(super) fn waiting(&self, log: &Log) -> u64 {
+        let cursor = self.source.as_ref().map(|source| source.cursor);
+        cursor.map_or(0, |cursor| log.head().saturating_sub(cursor))
+    }
+
     /// Falls silent.
     pub(super) fn stop(&mut self) {
         self.source = None;
@@ -140,6 +150,11 @@ impl Sender {
         if let Some(source) = &mut self.source {
             source.cursor = log.head();
         }
+    }
+
+    /// The packet with this number leaves with padding that nobody remembers.
+    pub(super) fn handle_padded(&mut self, sequence: u64) {
+        self.resend_from = self.resend_from.max(sequence + 1);
     }
 
     /// Whether the packet that left with this number would leave byte for byte the same again.
@@ -190,7 +205,7 @@ impl Route {
 fn routes(formats: &[Format], accepted: &[Option<SenderFormat>]) -> Vec<Option<Route>> {
     let taken = |index: usize| accepted.get(index).copied().flatten();
     let route = |(index, format): (usize, &Format)| match format.payload {
-        PayloadKind::Opaque => {
+        PayloadKind::Opaque | PayloadKind::Video(_) => {
             let mine = taken(index)?;
             Some(Route {
                 payload_type: mine.payload_type,

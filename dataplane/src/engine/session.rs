@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::clock::RemoteClock;
+use super::hold::{Soon, Wait};
 use super::ice::{Credentials, Ice};
 use super::resend::ResendQueue;
-use super::sender::SenderKey;
-use super::slab::Key;
+use super::sender::{Sender, SenderKey};
+use super::slab::{Key, Slab};
 use super::source::Source;
 use super::track::TrackKey;
-use crate::command::{DtlsSpec, SessionSpec, SrtpKeys};
+use crate::command::{DtlsSpec, MediaKind, SessionSpec, SrtpKeys};
 use crate::id::{SessionId, Ssrc};
 use crate::limits::{
     CONNECT_TIMEOUT, CONSENT_TIMEOUT, SENDERS_PER_SESSION_MAX, SENDERS_RETIRED_MAX,
@@ -49,6 +50,10 @@ pub(super) struct Session {
     pub(super) resends: ResendQueue,
     /// Whether it waits in the engine's queue of sessions to send to.
     pub(super) is_ready: bool,
+    /// How long its audio may wait for company..
+    pub(super) audio_wait: Wait,
+    /// ..and its video.
+    pub(super) video_wait: Wait,
     pub(super) remote_clock: RemoteClock,
     /// Measured by report blocks.
     pub(super) rtt: Option<Duration>,
@@ -77,9 +82,23 @@ impl Keys {
 }
 
 impl Session {
-    /// Whether media or retransmissions still wait to be sent.
-    pub(super) fn has_more(&self) -> bool {
-        !self.pending.is_empty() || !self.resends.is_empty()
+    /// Whether something must leave by `soon`.
+    pub(super) fn has_due(&self, senders: &Slab<Sender>, soon: Soon) -> bool {
+        let kind = |key: Option<&SenderKey>| Some(senders.get(*key?)?.spec.kind);
+        // Video comes first in the list, audio last.
+        let has_video = kind(self.pending.first()) == Some(MediaKind::Video);
+        let has_audio = kind(self.pending.last()) == Some(MediaKind::Audio);
+        !self.resends.is_empty()
+            || (has_video && self.video_wait.is_due(soon.of(MediaKind::Video)))
+            || (has_audio && self.audio_wait.is_due(soon.of(MediaKind::Audio)))
+    }
+
+    /// How long its media of this kind may wait for company.
+    pub(super) fn wait(&mut self, kind: MediaKind) -> &mut Wait {
+        match kind {
+            MediaKind::Audio => &mut self.audio_wait,
+            MediaKind::Video => &mut self.video_wait,
+        }
     }
 
     /// A session that waits for its first check.
@@ -100,6 +119,8 @@ impl Session {
             pending: Vec::new(),
             resends: ResendQueue::new(now),
             is_ready: false,
+            audio_wait: Wait::default(),
+            video_wait: Wait::default(),
             remote_clock: RemoteClock::default(),
             rtt: None,
         }

@@ -55,7 +55,8 @@ impl Engine {
             .speakers
             .iter()
             .filter_map(|key| self.tracks.get(*key)?.speech.due());
-        [Some(timers.report_at), tick, timers.missing_due]
+        let held = self.hold.due();
+        [Some(timers.report_at), tick, timers.missing_due, held]
             .into_iter()
             .flatten()
             .chain(keyframe)
@@ -225,7 +226,12 @@ impl Engine {
             });
         }
         let counters = self.counters.clone();
-        self.events
-            .push_back(Event::Report(Box::new(Report { counters, tracks })));
+        self.events.push_back(Event::Report(Box::new(Report {
+            counters,
+            tracks,
+            load: self.hold.load(),
+            hold_us: self.hold.span().as_micros() as u64,
+            ..Report::default()
+        })));
     }
 }

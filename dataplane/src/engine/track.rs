@@ -10,7 +10,7 @@ use super::sender::SenderKey;
 use super::session::SessionKey;
 use super::slab::Key;
 use super::speaking::SpeechDetector;
-use crate::command::{Format, MediaKind, TrackSpec};
+use crate::command::{Format, MediaKind, PayloadKind, TrackSpec};
 use crate::id::{FormatIndex, PayloadType, Ssrc};
 
 /// Names a track within the engine.
@@ -117,6 +117,20 @@ impl Track {
     pub(super) fn clock_rate(&self, format: FormatIndex) -> u32 {
         self.format(format)
             .map_or(90_000, |format| format.clock_rate)
+    }
+
+    /// Whether the key frames of a format can be told from the rest.
+    pub(super) fn knows_keyframes(&self, format: FormatIndex) -> bool {
+        let payload = self.format(format).map(|format| format.payload);
+        matches!(payload, Some(PayloadKind::Video(_)))
+    }
+
+    /// Whether a key frame begins with a payload of this format.
+    pub(super) fn starts_keyframe(&self, format: FormatIndex, payload: &[u8]) -> bool {
+        match self.format(format).map(|format| format.payload) {
+            Some(PayloadKind::Video(codec)) => codec.starts_keyframe(payload),
+            Some(PayloadKind::Opaque | PayloadKind::Red(_)) | None => false,
+        }
     }
 
     /// The source that feeds the track now.

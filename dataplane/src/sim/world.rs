@@ -13,7 +13,7 @@ use crate::dtls::{Associations, Certificate};
 use crate::engine::{Engine, EngineConfig};
 use crate::event::{DtlsInput, Event};
 use crate::id::{SenderId, SessionId, TrackId};
-use crate::limits::BURST_BYTES_MAX;
+use crate::limits::{BURST_BYTES_MAX, EGRESS_HOLD_DEFAULT};
 use crate::transmit::Path;
 
 /// The engine's address.
@@ -109,6 +109,7 @@ impl World {
             seed: config.seed,
             sessions_max: 1_000,
             publisher_bitrate_bps_max: 5_000_000,
+            hold_max: EGRESS_HOLD_DEFAULT,
         });
         World {
             rng: Rng::new(config.seed),

@@ -6,6 +6,7 @@
 
 pub mod demux;
 pub mod extension;
+pub mod keyframe;
 pub mod red;
 pub mod rtcp;
 pub mod rtcp_writer;
@@ -23,6 +24,7 @@ pub(crate) mod generator;
 
 pub use demux::{Protocol, classify};
 pub use extension::ExtensionBlock;
+pub use keyframe::VideoCodec;
 pub use rtcp::{ReportBlock, RtcpPacket};
 pub use rtcp_writer::RtcpWriter;
 pub use rtp::{RtpHeader, RtpView, padding_len};

@@ -3,6 +3,8 @@
 
 mod connectivity;
 mod control;
+mod hold;
 mod loss;
 mod media;
+mod overload;
 mod world;

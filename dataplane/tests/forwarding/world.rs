@@ -14,7 +14,7 @@ use dataplane::counters::Counters;
 use dataplane::engine::{Engine, EngineConfig};
 use dataplane::event::{DtlsInput, Event};
 use dataplane::id::{FormatIndex, Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
-use dataplane::limits::BURST_BYTES_MAX;
+use dataplane::limits::{BURST_BYTES_MAX, EGRESS_HOLD_MAX};
 use dataplane::transmit::Path;
 use dataplane::wire::{ExtensionBlock, Protocol, RtpHeader, classify};
 use rtc_crypto::RTCCryptoProvider;
@@ -60,6 +60,7 @@ impl World {
             seed: 42,
             sessions_max,
             publisher_bitrate_bps_max: 2_500_000,
+            hold_max: EGRESS_HOLD_MAX,
         };
         World {
             engine: Engine::new(config),
@@ -87,7 +88,15 @@ impl World {
     }
 
     pub(crate) fn drain(&mut self) {
-        while let Some(transmit) = self.engine.poll_transmit(self.now, &mut self.slot) {
+        self.drain_sends(usize::MAX);
+    }
+
+    /// Takes only so many sends, as a driver does whose socket is full.
+    pub(crate) fn drain_sends(&mut self, most: usize) {
+        for _ in 0..most {
+            let Some(transmit) = self.engine.poll_transmit(self.now, &mut self.slot) else {
+                break;
+            };
             let bytes = self.slot[..transmit.len].to_vec();
             if classify(&bytes) == Some(Protocol::Rtp) {
                 self.bursts.push(transmit.segments());
@@ -230,6 +239,14 @@ impl Peer {
         world: &mut World,
     ) -> (Vec<rtp::Packet>, Vec<Box<dyn rtcp::Packet>>) {
         world.drain();
+        self.read(world)
+    }
+
+    /// The same of what the engine was already given room to send.
+    pub(crate) fn read(
+        &mut self,
+        world: &mut World,
+    ) -> (Vec<rtp::Packet>, Vec<Box<dyn rtcp::Packet>>) {
         let (mut media, mut control) = (Vec::new(), Vec::new());
         for datagram in world.sent_to(self.path) {
             match classify(&datagram) {

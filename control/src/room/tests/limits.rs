@@ -2,6 +2,7 @@
 
 use dataplane::counters::Counters;
 use dataplane::event::Report;
+use dataplane::load::Load;
 
 use super::*;
 
@@ -146,6 +147,41 @@ fn a_node_that_sends_too_much_takes_nobody_in_until_it_sends_less() {
         "{refused}"
     );
     sends(&mut world, 80_000);
+    assert!(world.enter("r", "Bob").is_ok());
+}
+
+#[test]
+fn an_overloaded_worker_takes_nobody_in_while_its_meetings_go_on() {
+    let mut world = World::new();
+    let ann = world.entered("r", "Ann");
+    let reports = |world: &mut World, worker: usize, load: u16| {
+        for _ in 0..2 {
+            world.now += Duration::from_secs(1);
+            let report = Box::new(Report {
+                load: Load(load),
+                ..Report::default()
+            });
+            world
+                .rooms
+                .handle_event(world.now, worker, &Event::Report(report));
+        }
+    };
+    reports(&mut world, 0, 950);
+    let before = state(&world);
+    let refused = world.enter("r", "Bob").unwrap_err().to_string();
+    assert!(
+        refused.contains("worker 0 is overloaded: it is busy 95 % of its time"),
+        "{refused}"
+    );
+    assert_untouched(&mut world, &before);
+    // Another room finds another worker, as long as there is one.
+    assert!(world.enter("s", "Cid").is_ok() && world.rooms.ready().is_ok());
+    reports(&mut world, 1, 950);
+    assert!(world.enter("t", "Dan").is_err() && world.rooms.ready().is_err());
+    world.effects();
+    world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
+    assert!(!world.effects().is_empty(), "who is in a meeting is served");
+    reports(&mut world, 0, 300);
     assert!(world.enter("r", "Bob").is_ok());
 }
 

@@ -15,6 +15,7 @@
 
 mod arrival;
 mod buffers;
+mod drops;
 mod slots;
 
 use std::collections::VecDeque;
@@ -34,6 +35,8 @@ use self::arrival::{CONTROL_BYTES, NAME_BYTES, parse};
 use self::buffers::BufferRing;
 use self::slots::{Next, Slots};
 use super::link::{Link, LinkCounts, Offloads, unmapped};
+
+pub(super) use self::drops::receive_drops;
 use crate::limits::{RECEIVE_BUFFERS, SEND_SLOTS};
 use crate::transmit::{Path, Transmit};
 
@@ -308,9 +311,7 @@ impl UringLink {
     pub(super) fn new(socket: UringSocket) -> io::Result<UringLink> {
         let wake = eventfd(1, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         socket.ring.submitter().register_eventfd(wake.as_raw_fd())?;
-        // SAFETY: an `OwnedFd` is one open descriptor for all its life, which the `AsyncFd` owns.
-        let wake = unsafe { AsyncFd::register_with_interest(wake, Interest::READABLE) }
-            .map_err(io::Error::from)?;
+        let wake = watch(wake)?;
         Ok(UringLink { socket, wake })
     }
 
@@ -413,6 +414,17 @@ impl Link for UringLink {
     fn offloads(&self) -> Offloads {
         self.socket.offloads
     }
+
+    fn receive_drops(&self) -> u64 {
+        receive_drops(&self.socket.udp).into()
+    }
+}
+
+/// Watches a descriptor on the runtime's epoll for being readable. Must be called on the runtime.
+pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one open descriptor for all its life, which the `AsyncFd` owns.
+    let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
+    watched.map_err(io::Error::from)
 }
 
 fn build(setup: Setup) -> io::Result<IoUring> {
