@@ -18,6 +18,8 @@ macro_rules! counters {
 }
 
 counters! {
+    /// Microseconds that the worker was at work, not waiting: a million a second is a full core.
+    busy_us,
     /// Datagrams received.
     datagrams_received,
     /// Datagrams handed to the driver.
@@ -44,6 +46,10 @@ counters! {
     nacks_sent,
     /// NACKed packet numbers received from subscribers.
     nacks_received,
+    /// Packets handed to other workers, counted once for each of them.
+    relay_sent,
+    /// Packets taken from other workers.
+    relay_received,
     /// Dropped: larger than any datagram that a network path carries whole.
     drop_too_large,
     /// Dropped: the first byte names no protocol of RFC 7983.
@@ -76,6 +82,10 @@ counters! {
     drop_format_not_accepted,
     /// Dropped on the way out: the subscriber fell behind the track's log.
     drop_subscriber_behind,
+    /// Dropped on the way to another worker: it fell behind the track's log.
+    drop_relay_behind,
+    /// Dropped on the way from another worker: the track is not taken here, not yet or no longer.
+    drop_relay_unknown,
     /// Not resent: no longer in the cache, or never sent.
     drop_nack_too_late,
     /// Not resent: the retransmission budget was used up.

@@ -1,7 +1,7 @@
 //! One turn of a worker: take everything that arrived, within bounds, then send.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep_until;
 
@@ -10,6 +10,7 @@ use super::core::Core;
 use super::lane::LaneSender;
 use super::link::Link;
 use super::outbox::Outbox;
+use super::relay::Relay;
 use super::tcp::Tcp;
 use super::worker::Inputs;
 use crate::command::Command;
@@ -30,9 +31,12 @@ pub(super) struct Life<'a, C, L> {
     pub(super) inputs: &'a mut Inputs,
     pub(super) outbox: &'a mut Outbox,
     pub(super) lane: &'a mut LaneSender,
+    pub(super) relay: &'a mut Relay,
     pub(super) sessions: &'a mut HashSet<SessionId>,
     /// Woken by it, to be carried out in the turn that follows.
     pub(super) command: Option<Command>,
+    /// How long it was not waiting.
+    pub(super) busy: Duration,
 }
 
 impl<C: Core, L: Link> Life<'_, C, L> {
@@ -40,9 +44,10 @@ impl<C: Core, L: Link> Life<'_, C, L> {
     pub(super) async fn run(mut self) {
         let mut alarm = clock::now();
         let mut sleep = std::pin::pin!(sleep_until(alarm.into()));
-        let mut turns = 0;
+        let (mut turns, mut woke) = (0, None);
         loop {
             let now = clock::now();
+            let since = *woke.get_or_insert(now);
             let more = self.turn(now);
             turns += 1;
             if turns < TURNS_PER_WAIT && (more || self.link.has_more()) {
@@ -61,12 +66,15 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 alarm = due;
                 sleep.as_mut().reset(alarm.into());
             }
+            self.busy += clock::now().saturating_duration_since(since);
+            woke = None;
             tokio::select! {
                 biased;
                 _ = &mut self.inputs.stop => return,
                 () = self.link.ready() => {}
                 Some(command) = self.inputs.commands.recv() => self.command = Some(command),
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
+                () = self.relay.ready() => {}
                 () = self.tcp.ready() => {}
                 () = self.outbox.room() => {}
                 () = &mut sleep => {}
@@ -86,9 +94,13 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             let segment = bytes.len();
             core.handle_datagrams(now, path, bytes, segment);
         });
+        more |= self.relay.receive(|slot| core.handle_relay(now, slot));
         if self.core.poll_timeout().is_some_and(|due| due <= now) {
             self.core.handle_timeout(now);
         }
+        // Before this worker's own sends, which take a while: the others may begin with theirs.
+        let core = &mut self.core;
+        self.relay.send(|to, slot| core.poll_relay(now, to, slot));
         more |= self.transmit(now);
         while let Some(input) = self.core.poll_dtls() {
             self.lane.push(input);
@@ -154,6 +166,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 self.tcp.counts().merge_into(counters);
                 counters.drop_event_queue_full += self.outbox.lost;
                 counters.drop_dtls_queue_full += self.lane.lost;
+                counters.busy_us += self.busy.as_micros() as u64;
             }
             Event::Connected { .. }
             | Event::PathChanged { .. }

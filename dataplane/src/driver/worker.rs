@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::Sender as StdSender;
+use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +17,7 @@ use super::lane::LaneSender;
 use super::link::{Link, Offloads};
 use super::msg::MsgLink;
 use super::outbox::Outbox;
+use super::relay::Relay;
 use super::socket::Sockets;
 use super::tcp::Tcp;
 use super::turn::Life;
@@ -29,7 +31,7 @@ use crate::id::SessionId;
 const RUNTIME_RING_ENTRIES: u32 = 64;
 
 /// How long a worker that cannot start again waits before it tries once more.
-const RESTART_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The receiving ends of a worker's queues.
 #[derive(Debug)]
@@ -61,6 +63,7 @@ pub(super) struct Seat<C> {
     pub(super) inputs: Inputs,
     pub(super) outbox: Outbox,
     pub(super) lane: LaneSender,
+    pub(super) relay: Relay,
     /// Sessions that the engine holds, to be ended in the lane when the engine is lost.
     pub(super) sessions: HashSet<SessionId>,
 }
@@ -186,6 +189,8 @@ impl<C: Core> Seat<C> {
             inputs: &mut self.inputs,
             outbox: &mut self.outbox,
             lane: &mut self.lane,
+            relay: &mut self.relay,
+            busy: Duration::ZERO,
             sessions: &mut self.sessions,
             command: None,
         };

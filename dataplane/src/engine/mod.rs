@@ -20,6 +20,7 @@ mod nack;
 mod numbering;
 mod outbox;
 mod random;
+mod relay;
 mod reports;
 mod resend;
 mod sender;
@@ -41,6 +42,7 @@ use crate::counters::Counters;
 use crate::event::{DtlsInput, Event};
 use crate::id::{SenderId, SessionId, TrackId};
 use crate::limits::DATAGRAM_BYTES_MAX;
+use crate::relay::RelaySlot;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{Protocol, classify};
 use clock::Clock;
@@ -48,6 +50,7 @@ use egress::Plan;
 use extensions::ExtensionList;
 use outbox::Outbox;
 use random::Random;
+use relay::Relay;
 use sender::{Sender, SenderKey};
 use session::{Session, SessionKey};
 use slab::Slab;
@@ -70,8 +73,8 @@ pub struct EngineConfig {
 
 /// The forwarding engine of one worker.
 ///
-/// Call order: any `handle_*` with the current time, then drain `poll_transmit`, `poll_dtls` and
-/// `poll_event` until each returns `None`, then wait until `poll_timeout` or the next input.
+/// Call order: any `handle_*` with the current time, then drain `poll_relay` for each other worker,
+/// `poll_transmit`, `poll_dtls` and `poll_event` until each has nothing, then wait until `poll_timeout` or the next input.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -90,6 +93,8 @@ pub struct Engine {
     dirty: Vec<TrackKey>,
     /// Sessions with media to send.
     ready: VecDeque<SessionKey>,
+    /// What other workers are to be told.
+    relay: Relay,
     outbox: Outbox,
     dtls: VecDeque<DtlsInput>,
     events: VecDeque<Event>,
@@ -134,6 +139,7 @@ impl Engine {
             ufrags: HashMap::with_hasher(hasher),
             dirty: Vec::with_capacity(sessions_max),
             ready: VecDeque::with_capacity(sessions_max),
+            relay: Relay::default(),
             outbox: Outbox::default(),
             dtls: VecDeque::new(),
             events: VecDeque::new(),
@@ -183,6 +189,11 @@ impl Engine {
         }
     }
 
+    /// Takes what the engine of another worker wrote: see [`Engine::poll_relay`].
+    pub fn handle_relay(&mut self, now: Instant, slot: &RelaySlot) {
+        self.take_relayed(now, slot);
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.fire(now);
@@ -200,6 +211,13 @@ impl Engine {
         self.counters.datagrams_sent += transmit.segments() as u64;
         self.counters.bytes_sent += transmit.len as u64;
         Some(transmit)
+    }
+
+    /// Writes what the engine of worker `to` is to be handed next into `slot`; `false` when there
+    /// is nothing. Without a slot nothing is lost: packets stay in their tracks' logs, as long as
+    /// those are.
+    pub fn poll_relay(&mut self, now: Instant, to: usize, slot: &mut RelaySlot) -> bool {
+        self.write_relayed(now, to, slot)
     }
 
     /// The next input for the handshake threads.

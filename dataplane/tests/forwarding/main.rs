@@ -5,4 +5,5 @@ mod connectivity;
 mod control;
 mod loss;
 mod media;
+mod relay;
 mod world;
