@@ -10,7 +10,8 @@
 //!  clock  ─► handle_timeout                                 ─┘
 //! ```
 //!
-//! A room lives on one worker, because its tracks must be where its senders are.
+//! A room's sessions live on one worker, its home, until that has no time for more ([`place`]); what
+//! is published is brought to every worker where somebody watches it ([`relay`]).
 
 mod effect;
 mod events;
@@ -18,8 +19,10 @@ mod negotiate;
 mod offers;
 mod people;
 mod person;
+mod place;
 mod plan;
 mod random;
+mod relay;
 mod requests;
 mod session;
 mod translate;
@@ -46,6 +49,8 @@ pub use requests::{Request, RequestKind};
 pub use view::{MembersSight, Sight, Totals, Usage};
 
 use person::{Person, Room};
+use place::Load;
+use relay::Relays;
 use session::{Owner, PublishedTrack, Session};
 
 /// What the rooms are told at birth.
@@ -72,6 +77,9 @@ pub struct RoomLimits {
     pub tracks_per_session: usize,
     /// Bits per second that the node may send before new sessions are refused.
     pub egress_bps: Option<u64>,
+    /// Share of a worker's time, in percent, past which newcomers to a room that began there go to
+    /// other workers.
+    pub spread_percent: u8,
 }
 
 /// All rooms of a node.
@@ -88,6 +96,9 @@ pub struct Rooms {
     requests: BTreeMap<String, SessionId>,
     tracks: BTreeMap<TrackId, PublishedTrack>,
     egress: Vec<Egress>,
+    /// What each worker has to do.
+    loads: Vec<Load>,
+    relays: Relays,
     /// No new rooms are made.
     draining: bool,
     ending: bool,
@@ -111,6 +122,8 @@ impl Rooms {
     pub fn new(config: RoomsConfig, random: Box<dyn Random>) -> Rooms {
         Rooms {
             egress: vec![Egress::default(); config.candidates.len()],
+            loads: vec![Load::default(); config.candidates.len()],
+            relays: Relays::default(),
             config,
             random,
             next_id: 1,
@@ -186,29 +199,18 @@ impl Rooms {
         }
     }
 
-    /// The room of this name, made on the worker with the fewest sessions when it does not exist.
+    /// The room of this name, made on the worker with the least to do when it does not exist.
     fn room_or_new(&mut self, name: &RoomName) -> &mut Room {
         let worker = self.idlest_worker();
         self.changed.insert(name.clone());
         self.rooms.entry(name.clone()).or_insert_with(|| Room {
             worker,
+            sessions: BTreeMap::new(),
             people: Vec::new(),
             viewers: Vec::new(),
             speaking: BTreeSet::new(),
             chat: VecDeque::new(),
         })
-    }
-
-    fn idlest_worker(&self) -> usize {
-        let mut places = vec![0; self.config.candidates.len()];
-        for room in self.rooms.values() {
-            if let Some(count) = places.get_mut(room.worker) {
-                // An empty room counts too: it is about to be filled.
-                *count += room.places().max(1);
-            }
-        }
-        let idlest = places.iter().enumerate().min_by_key(|(_, count)| **count);
-        idlest.map_or(0, |(worker, _)| worker)
     }
 
     /// Forgets the room if nobody is in it any more.
@@ -227,6 +229,10 @@ impl Rooms {
         };
         if !reason.is_known_to_engine() {
             self.command(session.worker, Command::Close { session: id });
+        }
+        self.note_end(&session.room, session.worker);
+        for watched in session.receives.values().filter_map(|known| known.track) {
+            self.unrelay(watched, session.worker);
         }
         let gone: Vec<TrackId> = session.publishes.values().copied().collect();
         match &session.owner {
@@ -275,6 +281,7 @@ impl Rooms {
         }
         for track in gone {
             self.tracks.remove(track);
+            self.end_relays(*track);
         }
         for session in self
             .sessions

@@ -1,8 +1,5 @@
 //! What is refused, and that nothing is left of it.
 
-use dataplane::counters::Counters;
-use dataplane::event::Report;
-
 use super::*;
 
 /// Fails unless the refused request changed nothing.
