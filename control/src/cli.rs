@@ -167,6 +167,15 @@ pub struct Settings {
         help_heading = "Limits"
     )]
     pub max_sessions_per_room: Option<usize>,
+    /// Percent of a worker's time past which newcomers to a room that lives there go to other
+    /// workers, and the room's tracks are relayed between them [default: 60]
+    #[arg(
+        long,
+        env = "MILLRACE_SPREAD_PERCENT",
+        value_name = "N",
+        help_heading = "How"
+    )]
+    pub spread_percent: Option<usize>,
     /// Tracks that one session may publish [default: 8]
     #[arg(
         long,
@@ -288,6 +297,7 @@ impl Settings {
             max_rooms: self.max_rooms.or(file.max_rooms),
             max_sessions: self.max_sessions.or(file.max_sessions),
             max_sessions_per_room: self.max_sessions_per_room.or(file.max_sessions_per_room),
+            spread_percent: self.spread_percent.or(file.spread_percent),
             max_tracks_per_session: self.max_tracks_per_session.or(file.max_tracks_per_session),
             egress_bps: self.egress_bps.or(file.egress_bps),
             publisher_bitrate: self.publisher_bitrate.or(file.publisher_bitrate),

@@ -45,6 +45,8 @@ pub struct Config {
     pub max_sessions: usize,
     /// The same in one room.
     pub max_sessions_per_room: usize,
+    /// Percent of a worker's time past which a room's newcomers go to other workers.
+    pub spread_percent: usize,
     /// Tracks that one session may publish.
     pub max_tracks_per_session: usize,
     /// Bits per second sent past which newcomers are refused.
@@ -161,6 +163,7 @@ impl Config {
             max_rooms,
             max_sessions: settings.max_sessions.unwrap_or(5000),
             max_sessions_per_room: settings.max_sessions_per_room.unwrap_or(1000),
+            spread_percent: settings.spread_percent.unwrap_or(SPREAD_PERCENT),
             max_tracks_per_session: settings.max_tracks_per_session.unwrap_or(8),
             egress_bps: settings.egress_bps,
             publisher_bitrate: settings.publisher_bitrate.unwrap_or(Bitrate(6_000_000)),
@@ -179,6 +182,7 @@ impl Config {
             self.max_sessions_per_room,
             SESSIONS_MAX,
         )?;
+        in_range("spread-percent", self.spread_percent, 100)?;
         in_range(
             "max-tracks-per-session",
             self.max_tracks_per_session,
@@ -232,6 +236,7 @@ impl Config {
             max_rooms: Some(self.max_rooms),
             max_sessions: Some(self.max_sessions),
             max_sessions_per_room: Some(self.max_sessions_per_room),
+            spread_percent: Some(self.spread_percent),
             max_tracks_per_session: Some(self.max_tracks_per_session),
             egress_bps: self.egress_bps,
             publisher_bitrate: Some(self.publisher_bitrate),
@@ -241,6 +246,10 @@ impl Config {
         toml::to_string(&settings).expect("settings are a flat table of plain values")
     }
 }
+
+/// Above this share of a core what is sent at one moment begins to wait for what was sent before;
+/// what is left is for the key frames of those who are there, and for new rooms.
+const SPREAD_PERCENT: usize = 60;
 
 /// More threads than any machine of today has cores.
 const WORKERS_MAX: usize = 1024;
@@ -454,6 +463,7 @@ mod tests {
             max-rooms = 1
             max-sessions = 2
             max-sessions-per-room = 3
+            spread-percent = 5
             max-tracks-per-session = 4
             egress-bps = "9.5G"
             publisher-bitrate = 2500000

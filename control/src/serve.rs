@@ -332,6 +332,7 @@ fn room_limits(config: &Config) -> RoomLimits {
         sessions_per_room: config.max_sessions_per_room,
         tracks_per_session: config.max_tracks_per_session,
         egress_bps: config.egress_bps.map(|rate| rate.0),
+        spread_percent: config.spread_percent as u8,
     }
 }
 

@@ -34,10 +34,31 @@ pub enum Command {
         /// extensions change, its cache and subscribers stay (renegotiation).
         track: Box<TrackSpec>,
     },
-    /// Stop receiving a stream; senders that it fed fall silent.
+    /// Stop receiving a stream, from a session or from another worker; senders that it fed fall silent.
     Unpublish {
         /// The stream.
         track: TrackId,
+    },
+    /// Hand the packets of a stream that a session here publishes to another worker too.
+    Export {
+        /// The stream.
+        track: TrackId,
+        /// The other worker, which is told to [`Import`](Command::Import) it.
+        to: usize,
+    },
+    /// Stop doing so.
+    EndExport {
+        /// The stream.
+        track: TrackId,
+        /// The other worker.
+        to: usize,
+    },
+    /// Take a stream from the worker that its publisher's session lives on.
+    Import {
+        /// The stream, as it was published there. An id that was imported already is replaced in place.
+        track: Box<TrackSpec>,
+        /// That worker, which is told to [`Export`](Command::Export) it.
+        from: usize,
     },
     /// Prepare a stream to a session; silent until it is fed.
     AddSender {
@@ -51,7 +72,7 @@ pub enum Command {
         /// The stream.
         sender: SenderId,
     },
-    /// Choose what a sender sends: a track on the same engine, or nothing. A video track is asked
+    /// Choose what a sender sends: a track that is published or imported here, or nothing. A video track is asked
     /// for a key frame. Numbers and timestamps continue across a change.
     Feed {
         /// The outgoing stream.
@@ -255,7 +276,7 @@ pub struct SenderSpec {
 /// What feeds a sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feed {
-    /// The track; it must live on the same engine.
+    /// The track; published by a session of the same engine, or imported there.
     pub track: TrackId,
     /// For each of the track's formats, by index: the receiver's payload types, `None` where it
     /// takes no such format (its packets are not sent; RED is unwrapped when only its inner format is taken).

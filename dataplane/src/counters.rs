@@ -50,6 +50,10 @@ counters! {
     nacks_sent,
     /// NACKed packet numbers received from subscribers.
     nacks_received,
+    /// Packets handed to other workers, counted once for each of them.
+    relay_sent,
+    /// Packets taken from other workers.
+    relay_received,
     /// Dropped: larger than any datagram that a network path carries whole.
     drop_too_large,
     /// Dropped: the first byte names no protocol of RFC 7983.
@@ -86,6 +90,10 @@ counters! {
     drop_late_video,
     /// Dropped on the way out: audio that could not be sent in time.
     drop_late_audio,
+    /// Dropped on the way to another worker: it fell behind the track's log.
+    drop_relay_behind,
+    /// Dropped on the way from another worker: the track is not taken here, not yet or no longer.
+    drop_relay_unknown,
     /// Not resent: no longer in the cache, or never sent.
     drop_nack_too_late,
     /// Not resent: the retransmission budget was used up.

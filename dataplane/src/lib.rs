@@ -10,6 +10,7 @@
 //!   driver ◄── Engine::poll_transmit   one burst to one address, sealed into the caller's slot
 //!   lane   ◄── Engine::poll_dtls       DTLS datagrams, for the handshake threads
 //!   control◄── Engine::poll_event      sessions opening and closing, who speaks
+//!   others ◄─► Engine::poll_relay, handle_relay   packets for the engines of other workers
 //! ```
 //!
 //! Nothing here knows rooms, SDP, HTTP or databases. Outside [`driver`] there is no socket, clock,
@@ -28,6 +29,7 @@ pub mod srtp;
 pub mod command;
 pub mod counters;
 pub mod event;
+pub mod relay;
 pub mod transmit;
 
 pub mod engine;

@@ -169,6 +169,16 @@ pub const EVENT_BACKLOG_LEN: usize = 4 * SESSIONS_MAX;
 /// Runs of datagrams (GRO) that a worker takes in one turn before it sends.
 pub const RUNS_PER_TURN: usize = 64;
 
+/// Bytes of a packet on its way from one worker to another: its listed extensions and its payload.
+pub const RELAY_BYTES_MAX: usize = EXTENSIONS_BYTES_MAX + DATAGRAM_BYTES_MAX;
+
+/// Packets on their way from one worker to another. What finds no slot stays in its track's log, so
+/// this is no more than what a busy pair exchanges in a turn; slots are made when they are first needed.
+pub const RELAY_SLOTS: usize = 256;
+
+/// Packets that a worker takes from each other worker in one turn before it sends.
+pub const RELAYED_PER_TURN: usize = RELAY_SLOTS / 2;
+
 /// Bursts that a worker sends in one turn before it looks at its inputs again.
 pub const BURSTS_PER_TURN: usize = 512;
 

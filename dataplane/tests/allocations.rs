@@ -1,9 +1,11 @@
 //! Nothing on the packet path allocates: one publisher, fifty subscribers, bursts of ten.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::cell::Cell;
 
 use dataplane::command::{Command, MediaKind};
+use dataplane::id::TrackId;
+use dataplane::relay::RelaySlot;
 
 #[path = "forwarding/world.rs"]
 mod world;
@@ -13,7 +15,14 @@ use world::{Peer, World, sender, video, video_feed, video_track};
 /// The system's allocator, which counts how often it is asked.
 struct Counting;
 
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+thread_local! {
+    /// Of this thread: tests run beside each other.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn allocations() -> u64 {
+    ALLOCATIONS.get()
+}
 
 #[expect(
     unsafe_code,
@@ -22,7 +31,7 @@ static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 // SAFETY: every call is passed on unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
@@ -55,16 +64,7 @@ fn forwarding_allocates_nothing() {
             source: Some(video_feed(1)),
         });
     }
-    let mut frames: Vec<Vec<u8>> = (0..200u16)
-        .map(|frame| {
-            let mut run = Vec::new();
-            for n in 0..10 {
-                let packet = video(7, frame * 10 + n, &[n as u8; 1_150]).packet();
-                run.extend_from_slice(&publisher.seal.encrypt_rtp(&packet).unwrap());
-            }
-            run
-        })
-        .collect();
+    let mut frames = frames(&mut publisher);
     let segment = frames[0].len() / 10;
     let mut slot = vec![0; dataplane::limits::BURST_BYTES_MAX];
     let mut packets = 0;
@@ -72,7 +72,7 @@ fn forwarding_allocates_nothing() {
     for (index, run) in frames.iter_mut().enumerate() {
         if index == 20 {
             // The first ones may: queues grow to their size.
-            before = ALLOCATIONS.load(Ordering::Relaxed);
+            before = allocations();
             packets = 0;
         }
         world
@@ -82,7 +82,67 @@ fn forwarding_allocates_nothing() {
             packets += transmit.segments();
         }
     }
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    let allocations = allocations() - before;
     assert_eq!(packets as u64, 180 * 10 * SUBSCRIBERS);
     assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_relay_allocates_nothing() {
+    let (mut home, mut away) = (World::new(), World::new());
+    let mut publisher = Peer::connect(&mut home, 1);
+    let (session, track) = (publisher.session, Box::new(video_track(1)));
+    home.command(Command::Publish { session, track });
+    let track = TrackId(1);
+    home.command(Command::Export { track, to: 1 });
+    away.command(Command::Import {
+        track: Box::new(video_track(1)),
+        from: 0,
+    });
+    let session = Peer::connect(&mut away, 2).session;
+    let spec = Box::new(sender(2, MediaKind::Video, true));
+    let (feed, sender) = (video_feed(1), spec.sender);
+    away.command(Command::AddSender {
+        session,
+        sender: spec,
+    });
+    away.command(Command::Feed {
+        sender,
+        source: Some(feed),
+    });
+    let mut frames = frames(&mut publisher);
+    let segment = frames[0].len() / 10;
+    let mut slot = vec![0; dataplane::limits::BURST_BYTES_MAX];
+    let mut relayed = RelaySlot::new();
+    let mut packets = 0;
+    let mut before = 0;
+    for (index, run) in frames.iter_mut().enumerate() {
+        if index == 20 {
+            before = allocations();
+            packets = 0;
+        }
+        let now = home.now;
+        home.engine
+            .handle_datagrams(now, publisher.path, run, segment);
+        while home.engine.poll_relay(now, 1, &mut relayed) {
+            away.engine.handle_relay(now, &relayed);
+        }
+        while let Some(transmit) = away.engine.poll_transmit(now, &mut slot) {
+            packets += transmit.segments();
+        }
+    }
+    assert_eq!((packets, allocations() - before), (180 * 10, 0));
+}
+
+/// Two hundred frames of ten packets.
+fn frames(publisher: &mut Peer) -> Vec<Vec<u8>> {
+    let frame = |frame: u16| {
+        let mut run = Vec::new();
+        for n in 0..10 {
+            let packet = video(7, frame * 10 + n, &[n as u8; 1_150]).packet();
+            run.extend_from_slice(&publisher.seal.encrypt_rtp(&packet).unwrap());
+        }
+        run
+    };
+    (0..200).map(frame).collect()
 }

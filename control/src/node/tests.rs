@@ -15,6 +15,7 @@ const LIMITS: RoomLimits = RoomLimits {
     sessions_per_room: 2,
     tracks_per_session: 4,
     egress_bps: None,
+    spread_percent: 60,
 };
 
 fn node() -> Millrace {

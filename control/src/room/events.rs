@@ -1,6 +1,6 @@
 //! What the engine tells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use dataplane::event::{CloseReason, Event, Report};
@@ -43,9 +43,25 @@ impl Rooms {
         };
         let mut lost: Vec<(ClientKind, SessionId)> =
             self.sessions.iter().filter_map(on_it).collect();
+        self.end_relays_to(worker);
         // Players go first: none is to be fed from the next publisher, who is lost too.
         lost.sort_by_key(|(client, _)| std::cmp::Reverse(*client));
-        for (_, session) in lost {
+        let (players, others): (Vec<_>, Vec<_>) = lost
+            .into_iter()
+            .partition(|(client, _)| *client >= ClientKind::Viewer);
+        for (_, session) in players {
+            self.on_closed(now, session, EndReason::WorkerFailed);
+        }
+        // For the players on other workers: all that was published here is gone at once.
+        let mut gone: BTreeMap<RoomName, Vec<TrackId>> = BTreeMap::new();
+        for session in others.iter().filter_map(|(_, id)| self.sessions.get(id)) {
+            let tracks = gone.entry(session.room.clone()).or_default();
+            tracks.extend(session.publishes.values());
+        }
+        for (room, tracks) in &gone {
+            self.forget_tracks(room, tracks);
+        }
+        for (_, session) in others {
             self.on_closed(now, session, EndReason::WorkerFailed);
         }
     }
@@ -102,11 +118,11 @@ impl Rooms {
                 track.media.lost = row.lost;
             }
         }
-        if let Some(overload) = self.overload.get_mut(worker) {
-            overload.handle_report(report);
-        }
         if let Some(egress) = self.egress.get_mut(worker) {
             egress.update(now, report.counters.bytes_sent);
+        }
+        if let Some(duty) = self.workers.get_mut(worker) {
+            duty.handle_report(report);
         }
     }
 

@@ -10,7 +10,8 @@
 //!  clock  ─► handle_timeout                                 ─┘
 //! ```
 //!
-//! A room lives on one worker, because its tracks must be where its senders are.
+//! A room's sessions live on one worker, its home, until that has no time for more ([`place`]); what
+//! is published is brought to every worker where somebody watches it ([`relay`]).
 
 mod effect;
 mod events;
@@ -19,8 +20,10 @@ mod offers;
 mod overload;
 mod people;
 mod person;
+mod place;
 mod plan;
 mod random;
+mod relay;
 mod requests;
 mod session;
 mod translate;
@@ -46,8 +49,9 @@ pub use random::Random;
 pub use requests::{Request, RequestKind};
 pub use view::{MembersSight, Sight, Totals, Usage};
 
-use overload::Overload;
 use person::{Person, Room};
+use place::Duty;
+use relay::Relays;
 use session::{Owner, PublishedTrack, Session};
 
 /// What the rooms are told at birth.
@@ -74,6 +78,9 @@ pub struct RoomLimits {
     pub tracks_per_session: usize,
     /// Bits per second that the node may send before new sessions are refused.
     pub egress_bps: Option<u64>,
+    /// Share of a worker's time, in percent, past which newcomers to a room that began there go to
+    /// other workers.
+    pub spread_percent: u8,
 }
 
 /// All rooms of a node.
@@ -90,8 +97,9 @@ pub struct Rooms {
     requests: BTreeMap<String, SessionId>,
     tracks: BTreeMap<TrackId, PublishedTrack>,
     egress: Vec<Egress>,
-    /// Of each worker.
-    overload: Vec<Overload>,
+    /// What each worker has to do.
+    workers: Vec<Duty>,
+    relays: Relays,
     /// No new rooms are made.
     draining: bool,
     ending: bool,
@@ -115,7 +123,8 @@ impl Rooms {
     pub fn new(config: RoomsConfig, random: Box<dyn Random>) -> Rooms {
         Rooms {
             egress: vec![Egress::default(); config.candidates.len()],
-            overload: vec![Overload::default(); config.candidates.len()],
+            workers: vec![Duty::default(); config.candidates.len()],
+            relays: Relays::default(),
             config,
             random,
             next_id: 1,
@@ -176,7 +185,7 @@ impl Rooms {
 
     /// Whether the worker keeps up with what it has.
     fn check_worker(&self, worker: usize) -> Result<(), Refusal> {
-        match self.overload.get(worker).and_then(Overload::reason) {
+        match self.workers.get(worker).and_then(Duty::overload) {
             Some(reason) => Err(Refusal::NodeFull(format!(
                 "worker {worker} is overloaded: {reason}; try again in a moment"
             ))),
@@ -197,40 +206,23 @@ impl Rooms {
                 "it holds at most {} rooms",
                 limits.rooms
             ))),
-            Some(room) => self.check_worker(room.worker),
+            Some(room) => self.check_worker(self.worker_for(room)),
             None => Ok(()),
         }
     }
 
-    /// The room of this name, made on the worker with the fewest sessions of those that keep up
-    /// when it does not exist.
+    /// The room of this name, made on the worker with the least to do when it does not exist.
     fn room_or_new(&mut self, name: &RoomName) -> &mut Room {
         let worker = self.idlest_worker();
         self.changed.insert(name.clone());
         self.rooms.entry(name.clone()).or_insert_with(|| Room {
             worker,
+            sessions: BTreeMap::new(),
             people: Vec::new(),
             viewers: Vec::new(),
             speaking: BTreeSet::new(),
             chat: VecDeque::new(),
         })
-    }
-
-    fn idlest_worker(&self) -> usize {
-        let mut places = vec![0; self.config.candidates.len()];
-        for room in self.rooms.values() {
-            if let Some(count) = places.get_mut(room.worker) {
-                // An empty room counts too: it is about to be filled.
-                *count += room.places().max(1);
-            }
-        }
-        let is_overloaded = |worker: usize| {
-            let overload = self.overload.get(worker);
-            overload.is_some_and(|overload| overload.reason().is_some())
-        };
-        let workers = places.iter().enumerate();
-        let idlest = workers.min_by_key(|(worker, count)| (is_overloaded(*worker), **count));
-        idlest.map_or(0, |(worker, _)| worker)
     }
 
     /// Forgets the room if nobody is in it any more.
@@ -249,6 +241,10 @@ impl Rooms {
         };
         if !reason.is_known_to_engine() {
             self.command(session.worker, Command::Close { session: id });
+        }
+        self.note_end(&session.room, session.worker);
+        for watched in session.receives.values().filter_map(|known| known.track) {
+            self.unrelay(watched, session.worker);
         }
         let gone: Vec<TrackId> = session.publishes.values().copied().collect();
         match &session.owner {
@@ -297,6 +293,7 @@ impl Rooms {
         }
         for track in gone {
             self.tracks.remove(track);
+            self.end_relays(*track);
         }
         for session in self
             .sessions

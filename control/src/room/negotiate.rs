@@ -25,7 +25,9 @@ impl Rooms {
     ) -> SessionId {
         let id = SessionId(self.next_id);
         self.next_id += 1;
-        let worker = self.room_or_new(room).worker;
+        self.room_or_new(room);
+        let worker = self.rooms.get(room).map_or(0, |room| self.worker_for(room));
+        self.note_begin(room, worker);
         let client = origin.client;
         if let (Some(request), Owner::Encoder(..) | Owner::Viewer(..)) = (&origin.request, &owner) {
             self.requests.insert(request.clone(), id);
@@ -81,7 +83,11 @@ impl Rooms {
         self.carry_out_receives(id, receives);
         if let Some(session) = self.sessions.get(&id) {
             let room = session.room.clone();
-            self.feed_viewers(&room);
+            match session.owner {
+                // Nobody else's picture changes because one more watches.
+                Owner::Viewer(..) => self.feed_viewer(&room, id),
+                Owner::Page(_) | Owner::Encoder(..) => self.feed_viewers(&room),
+            }
         }
         self.answer(id, decisions, offer)
     }
@@ -141,6 +147,7 @@ impl Rooms {
         let Some(known) = self.tracks.get_mut(&id) else {
             let track = PublishedTrack {
                 owner: owner.clone(),
+                worker,
                 source,
                 muted,
                 speaking: false,
@@ -176,6 +183,7 @@ impl Rooms {
                     track: Box::new(spec),
                 },
             );
+            self.relay_again(id);
         }
         if renumbered {
             self.feed_again(id);
@@ -206,14 +214,14 @@ impl Rooms {
             return;
         };
         let worker = session.worker;
-        let mut before = std::mem::take(&mut session.receives);
+        let mut known_by_mid = std::mem::take(&mut session.receives);
         let mut after = BTreeMap::new();
         for (mid, mut receiver) in planned {
             // Its own tracks may have gone with the session that this one replaces.
             receiver.track = receiver
                 .track
                 .filter(|track| self.tracks.contains_key(track));
-            let known = before.remove(&mid);
+            let known = known_by_mid.remove(&mid);
             let told = known
                 .as_ref()
                 .is_some_and(|known| same_sender(&known.spec, &receiver.spec));
@@ -226,6 +234,10 @@ impl Rooms {
                         sender,
                     },
                 );
+            }
+            let before = known.as_ref().and_then(|known| known.track);
+            if let Some(track) = receiver.track.filter(|track| before != Some(*track)) {
+                self.relay_to(track, worker);
             }
             let fed = match &known {
                 Some(known) => known.track == receiver.track && known.codecs == receiver.codecs,
@@ -243,15 +255,21 @@ impl Rooms {
                     },
                 );
             }
+            if let Some(before) = before.filter(|before| receiver.track != Some(*before)) {
+                self.unrelay(before, worker);
+            }
             after.insert(mid, receiver);
         }
-        for gone in before.into_values() {
+        for gone in known_by_mid.into_values() {
             self.command(
                 worker,
                 Command::RemoveSender {
                     sender: gone.sender(),
                 },
             );
+            if let Some(track) = gone.track {
+                self.unrelay(track, worker);
+            }
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.receives = after;

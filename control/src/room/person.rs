@@ -1,6 +1,6 @@
 //! A room and the people in it.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use dataplane::id::{SessionId, TrackId};
@@ -8,11 +8,13 @@ use serde::Serialize;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{PersonId, SourceKind};
 
-/// A room: it lives on one worker, and exists while somebody is in it.
+/// A room; it exists while somebody is in it.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// Index of the worker that all its sessions live on.
+    /// Index of the worker that it began on, its home.
     pub(super) worker: usize,
+    /// How many of its sessions live on each worker.
+    pub(super) sessions: BTreeMap<usize, usize>,
     /// People and encoders, in order of entry.
     pub(super) people: Vec<PersonId>,
     /// WHEP players' sessions.

@@ -116,6 +116,8 @@ impl Receiver {
 pub(super) struct PublishedTrack {
     /// Who publishes it.
     pub(super) owner: PersonId,
+    /// The worker it lives on: that of its publisher's session.
+    pub(super) worker: usize,
     /// What it shows.
     pub(super) source: SourceKind,
     /// Whether its owner muted it.

@@ -23,7 +23,8 @@ impl Rooms {
         }
     }
 
-    fn feed_viewer(&mut self, room: &RoomName, id: SessionId) {
+    /// Feeds one of them.
+    pub(super) fn feed_viewer(&mut self, room: &RoomName, id: SessionId) {
         let Some(session) = self.sessions.get(&id) else {
             return;
         };
@@ -43,7 +44,7 @@ impl Rooms {
             *before = watched;
         }
         let worker = session.worker;
-        let mut changes: Vec<(SenderId, Option<TrackId>, Vec<Codec>)> = Vec::new();
+        let mut changes: Vec<(SenderId, [Option<TrackId>; 2], Vec<Codec>)> = Vec::new();
         for receiver in session.receives.values_mut() {
             let [audio, video] = tracks;
             let track = match receiver.kind() {
@@ -51,13 +52,19 @@ impl Rooms {
                 MediaKind::Video => video,
             };
             if receiver.track != track {
-                receiver.track = track;
-                changes.push((receiver.sender(), track, receiver.codecs.clone()));
+                let before = std::mem::replace(&mut receiver.track, track);
+                changes.push((receiver.sender(), [before, track], receiver.codecs.clone()));
             }
         }
-        for (sender, track, codecs) in changes {
+        for (sender, [before, track], codecs) in changes {
+            if let Some(track) = track {
+                self.relay_to(track, worker);
+            }
             let source = track.and_then(|track| self.feed(track, &codecs));
             self.command(worker, Command::Feed { sender, source });
+            if let Some(before) = before {
+                self.unrelay(before, worker);
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use crate::command::Command;
 use crate::engine::Engine;
 use crate::event::{DtlsInput, Event};
 use crate::load::Load;
+use crate::relay::RelaySlot;
 use crate::transmit::{Path, Transmit};
 
 /// The engine's inputs and outputs, as [`Engine`] documents them.
@@ -15,6 +16,11 @@ pub(super) trait Core {
     fn handle_load(&mut self, load: Load);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit>;
+    /// What echoes has nothing to say to others.
+    fn handle_relay(&mut self, _now: Instant, _slot: &RelaySlot) {}
+    fn poll_relay(&mut self, _now: Instant, _to: usize, _slot: &mut RelaySlot) -> bool {
+        false
+    }
     fn poll_dtls(&mut self) -> Option<DtlsInput>;
     fn poll_event(&mut self) -> Option<Event>;
     fn poll_timeout(&self) -> Option<Instant>;
@@ -39,6 +45,14 @@ impl Core for Engine {
 
     fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
         Engine::poll_transmit(self, now, slot)
+    }
+
+    fn handle_relay(&mut self, now: Instant, slot: &RelaySlot) {
+        Engine::handle_relay(self, now, slot);
+    }
+
+    fn poll_relay(&mut self, now: Instant, to: usize, slot: &mut RelaySlot) -> bool {
+        Engine::poll_relay(self, now, to, slot)
     }
 
     fn poll_dtls(&mut self) -> Option<DtlsInput> {

@@ -15,7 +15,7 @@ use super::lane::{self, LaneSender};
 use super::outbox::Outbox;
 use super::socket::{BindError, Sockets};
 use super::worker::{Inputs, Seat, Started};
-use super::{clock, worker};
+use super::{clock, relay, worker};
 use crate::command::Command;
 use crate::dtls::Certificate;
 use crate::dtls::certificate::CertificateError;
@@ -157,7 +157,11 @@ impl Dataplane {
         // waits for the last sender.
         let alive = alive;
         let mut starting = Vec::new();
-        for (index, (sockets, from_lane)) in sockets.into_iter().zip(from_lane).enumerate() {
+        let ends = sockets
+            .into_iter()
+            .zip(from_lane)
+            .zip(relay::mesh(config.workers));
+        for (index, ((sockets, from_lane), relay)) in ends.enumerate() {
             let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE_LEN);
             let (stop, stopped) = oneshot::channel();
             let core = cores.get(index % cores.len().max(1)).copied();
@@ -180,6 +184,7 @@ impl Dataplane {
                 },
                 outbox: Outbox::new(index, events.clone()),
                 lane: LaneSender::new(index, Arc::clone(&lane)),
+                relay,
                 sessions: HashSet::new(),
             };
             let (started, start) = channel();

@@ -5,6 +5,7 @@
 //!                         │ turn: commands → receive → timeout → transmit       │
 //!   UDP port + n ◄───────►│ Link (uring or msg)      Engine                     │── Event ──► control
 //!   TCP port + n ◄───────►│ Tcp (ICE-TCP, RFC 6544)                             │
+//!   other workers ◄──────►│ Relay: packets of tracks that are heard on several  │
 //!                         └───────────▲──────────────────────┬──────────────────┘
 //!                                     └─ Command ── lane ◄───┘ DtlsInput
 //! ```
@@ -23,6 +24,7 @@ mod link;
 mod meter;
 mod msg;
 mod outbox;
+mod relay;
 mod socket;
 mod tcp;
 mod turn;

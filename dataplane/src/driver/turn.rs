@@ -11,6 +11,7 @@ use super::lane::LaneSender;
 use super::link::Link;
 use super::meter::Meter;
 use super::outbox::Outbox;
+use super::relay::Relay;
 use super::tcp::Tcp;
 use super::worker::Inputs;
 use crate::command::Command;
@@ -33,6 +34,7 @@ pub(super) struct Life<'a, C, L> {
     pub(super) inputs: &'a mut Inputs,
     pub(super) outbox: &'a mut Outbox,
     pub(super) lane: &'a mut LaneSender,
+    pub(super) relay: &'a mut Relay,
     pub(super) sessions: &'a mut HashSet<SessionId>,
     /// Woken by it, to be carried out in the turn that follows.
     pub(super) command: Option<Command>,
@@ -54,6 +56,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 () = self.link.ready() => {}
                 Some(command) = self.inputs.commands.recv() => self.command = Some(command),
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
+                () = self.relay.ready() => {}
                 () = self.tcp.ready() => {}
                 () = self.outbox.room() => {}
                 () = self.alarm.rings() => {}
@@ -96,9 +99,13 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             let segment = bytes.len();
             core.handle_datagrams(now, path, bytes, segment);
         });
+        more |= self.relay.receive(|slot| core.handle_relay(now, slot));
         if self.core.poll_timeout().is_some_and(|due| due <= now) {
             self.core.handle_timeout(now);
         }
+        // Before this worker's own sends, which take a while: the others may begin with theirs.
+        let core = &mut self.core;
+        self.relay.send(|to, slot| core.poll_relay(now, to, slot));
         more |= self.transmit(now);
         while let Some(input) = self.core.poll_dtls() {
             self.lane.push(input);

@@ -20,6 +20,7 @@ use super::link::{Link, Offloads};
 use super::meter::Meter;
 use super::msg::MsgLink;
 use super::outbox::Outbox;
+use super::relay::Relay;
 use super::socket::Sockets;
 use super::tcp::Tcp;
 use super::turn::Life;
@@ -66,6 +67,7 @@ pub(super) struct Seat<C> {
     pub(super) inputs: Inputs,
     pub(super) outbox: Outbox,
     pub(super) lane: LaneSender,
+    pub(super) relay: Relay,
     /// Sessions that the engine holds, to be ended in the lane when the engine is lost.
     pub(super) sessions: HashSet<SessionId>,
 }
@@ -195,6 +197,7 @@ impl<C: Core> Seat<C> {
             inputs: &mut self.inputs,
             outbox: &mut self.outbox,
             lane: &mut self.lane,
+            relay: &mut self.relay,
             sessions: &mut self.sessions,
             command: None,
         };

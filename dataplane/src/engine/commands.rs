@@ -6,7 +6,7 @@ use super::Engine;
 use super::ice::Credentials;
 use super::sender::{Sender, SenderKey};
 use super::session::{Keys, Session, SessionKey};
-use super::track::{Track, TrackKey};
+use super::track::{Home, Track, TrackKey};
 use crate::command::{Command, Feed, IceSpec, SenderSpec, SessionSpec, SrtpKeys, TrackSpec};
 use crate::event::{CloseReason, DtlsInput, Event};
 use crate::id::{SenderId, SessionId, Ssrc, TrackId};
@@ -36,6 +36,9 @@ impl Engine {
                 let key = *self.names.tracks.get(&track)?;
                 self.remove_track(key);
             }
+            Command::Export { track, to } => return self.export(track, to),
+            Command::EndExport { track, to } => return self.end_export(track, to),
+            Command::Import { track, from } => self.import(*track, from),
             Command::AddSender { session, sender } => {
                 let key = *self.names.sessions.get(&session)?;
                 self.add_sender(key, *sender);
@@ -148,19 +151,14 @@ impl Engine {
             return;
         }
         if let Some(&track_key) = self.names.tracks.get(&spec.track) {
-            let Some(track) = self.tracks.get_mut(track_key) else {
+            let Some(track) = self.tracks.get(track_key) else {
                 return;
             };
-            if track.session != key {
+            if track.session() != Some(key) {
                 self.counters.command_refused += 1;
                 return;
             }
-            track.replace_spec(spec);
-            for &(sender, _) in &track.subscribers {
-                if let Some(sender) = self.senders.get_mut(sender) {
-                    sender.reroute(&track.spec.formats);
-                }
-            }
+            self.replace_track(track_key, spec);
             return;
         }
         if session.tracks.len() >= TRACKS_PER_SESSION_MAX {
@@ -168,9 +166,22 @@ impl Engine {
             return;
         }
         let id = spec.track;
-        let track_key = self.tracks.insert(Track::new(key, spec));
+        let track_key = self.tracks.insert(Track::new(Home::Session(key), spec));
         session.tracks.push(track_key);
         self.names.tracks.insert(id, track_key);
+    }
+
+    /// Renegotiation: the track's subscribers stay, and their formats follow.
+    pub(super) fn replace_track(&mut self, key: TrackKey, spec: TrackSpec) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        track.replace_spec(spec);
+        for &(sender, _) in &track.subscribers {
+            if let Some(sender) = self.senders.get_mut(sender) {
+                sender.reroute(&track.spec.formats);
+            }
+        }
     }
 
     fn remove_track(&mut self, key: TrackKey) {
@@ -183,7 +194,7 @@ impl Engine {
                 sender.stop();
             }
         }
-        if let Some(session) = self.sessions.get_mut(track.session) {
+        if let Some(session) = track.session().and_then(|key| self.sessions.get_mut(key)) {
             session.tracks.retain(|its| *its != key);
             session.retire_sources(key);
         }

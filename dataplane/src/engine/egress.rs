@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::burst::{Burst, Piece};
 use super::hold::Soon;
-use super::log::Entry;
+use super::log::{Entry, Stamp};
 use super::numbering::Numbers;
 use super::resend::Resend;
 use super::sender::{Route, Sender, SenderKey, Treatment};
@@ -375,36 +375,20 @@ impl Planner<'_> {
         let Some(sender) = self.senders.get_mut(key) else {
             return true;
         };
-        let Some(source) = sender.source.as_mut() else {
+        let Some(source) = &sender.source else {
             return true;
         };
         let Some(track) = self.tracks.get(source.track) else {
             return true;
         };
-        if source.cursor < track.log.tail() {
-            let lost = track.log.tail() - source.cursor;
-            self.counters.drop_subscriber_behind += lost;
-            source.cursor = track.log.tail();
-            if lost > NUMBERS_SKIPPED_MAX {
-                sender.numbering.detach();
-            }
-        }
+        self.counters.drop_subscriber_behind += catch_up(sender, track.log.tail());
         loop {
             let cursor = sender.source.as_ref().map(|source| source.cursor);
             let Some(&entry) = cursor.and_then(|cursor| track.log.entry(cursor)) else {
                 return true;
             };
             if self.lateness.leaves_out(sender, track, &entry) {
-                match sender.spec.kind {
-                    // A voice that is left out is lost; a picture's numbers close over it, so that
-                    // nobody asks for it again.
-                    MediaKind::Audio => self.counters.drop_late_audio += 1,
-                    MediaKind::Video => {
-                        self.counters.drop_late_video += 1;
-                        sender.numbering.skip(&entry.stamp);
-                    }
-                }
-                advance(sender);
+                leave_out(sender, &entry.stamp, self.counters);
                 continue;
             }
             let Some(source) = sender.source.as_ref() else {
@@ -463,6 +447,33 @@ fn may_pad(sender: &Sender, route: &Route) -> bool {
     let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
     let is_voice = sender.spec.kind == MediaKind::Audio;
     (has_rtx || is_voice) && !matches!(route.treatment, Treatment::Rename(..))
+}
+
+/// Moves a sender on to what is still in the log, and returns how many packets it missed.
+fn catch_up(sender: &mut Sender, tail: u64) -> u64 {
+    let Some(source) = &mut sender.source else {
+        return 0;
+    };
+    let lost = tail.saturating_sub(source.cursor);
+    source.cursor += lost;
+    if lost > NUMBERS_SKIPPED_MAX {
+        sender.numbering.detach();
+    }
+    lost
+}
+
+/// Leaves out a packet that comes too late.
+fn leave_out(sender: &mut Sender, stamp: &Stamp, counters: &mut Counters) {
+    match sender.spec.kind {
+        // A voice that is left out is lost; a picture's numbers close over it, so that nobody asks
+        // for it again.
+        MediaKind::Audio => counters.drop_late_audio += 1,
+        MediaKind::Video => {
+            counters.drop_late_video += 1;
+            sender.numbering.skip(stamp);
+        }
+    }
+    advance(sender);
 }
 
 fn advance(sender: &mut Sender) {

@@ -105,6 +105,7 @@ impl Engine {
                 timestamp,
                 epoch,
             });
+            self.relay.note_clock(source.track, track);
         }
     }
 

@@ -80,6 +80,7 @@ impl Engine {
             track.is_dirty = true;
             self.dirty.push(logged.track);
         }
+        self.relay.note_packet(logged.track, track);
         let (id, is_video) = (track.spec.track, has_keyframes(track.spec.kind));
         if let Some(level) = logged.audio_level
             && let Some(speaking) = track.speech.handle_level(now, level)

@@ -21,6 +21,7 @@ mod nack;
 mod numbering;
 mod outbox;
 mod random;
+mod relay;
 mod reports;
 mod resend;
 mod sender;
@@ -44,6 +45,7 @@ use crate::event::{DtlsInput, Event};
 use crate::id::{SenderId, SessionId, TrackId};
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::load::Load;
+use crate::relay::RelaySlot;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{Protocol, classify};
 use clock::Clock;
@@ -52,6 +54,7 @@ use extensions::ExtensionList;
 use hold::Hold;
 use outbox::Outbox;
 use random::Random;
+use relay::Relay;
 use sender::{Sender, SenderKey};
 use session::{Session, SessionKey};
 use slab::Slab;
@@ -77,8 +80,8 @@ pub struct EngineConfig {
 
 /// The forwarding engine of one worker.
 ///
-/// Call order: any `handle_*` with the current time, then drain `poll_transmit`, `poll_dtls` and
-/// `poll_event` until each returns `None`, then wait until `poll_timeout` or the next input.
+/// Call order: any `handle_*` with the current time, then drain `poll_relay` for each other worker,
+/// `poll_transmit`, `poll_dtls` and `poll_event` until each has nothing, then wait until `poll_timeout` or the next input.
 #[derive(Debug)]
 pub struct Engine {
     config: EngineConfig,
@@ -99,6 +102,8 @@ pub struct Engine {
     ready: VecDeque<SessionKey>,
     /// What waits for company before its session becomes ready.
     hold: Hold,
+    /// What other workers are to be told.
+    relay: Relay,
     outbox: Outbox,
     dtls: VecDeque<DtlsInput>,
     events: VecDeque<Event>,
@@ -144,6 +149,7 @@ impl Engine {
             dirty: Vec::with_capacity(sessions_max),
             ready: VecDeque::with_capacity(sessions_max),
             hold: Hold::new(config.hold_max, sessions_max),
+            relay: Relay::default(),
             outbox: Outbox::default(),
             dtls: VecDeque::new(),
             events: VecDeque::new(),
@@ -198,6 +204,11 @@ impl Engine {
         self.hold.handle_load(load);
     }
 
+    /// Takes what the engine of another worker wrote: see [`Engine::poll_relay`].
+    pub fn handle_relay(&mut self, now: Instant, slot: &RelaySlot) {
+        self.take_relayed(now, slot);
+    }
+
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.fire(now);
@@ -215,6 +226,13 @@ impl Engine {
         self.counters.datagrams_sent += transmit.segments() as u64;
         self.counters.bytes_sent += transmit.len as u64;
         Some(transmit)
+    }
+
+    /// Writes what the engine of worker `to` is to be handed next into `slot`; `false` when there
+    /// is nothing. Without a slot nothing is lost: packets stay in their tracks' logs, as long as
+    /// those are.
+    pub fn poll_relay(&mut self, now: Instant, to: usize, slot: &mut RelaySlot) -> bool {
+        self.write_relayed(now, to, slot)
     }
 
     /// The next input for the handshake threads.

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::Engine;
 use super::clock::{Ntp, duration_to_middle};
 use super::outbox::Outbox;
+use super::relay::remote_clock;
 use super::session::{Session, SessionKey};
 use super::source::Source;
-use super::track::{TrackKey, has_keyframes};
+use super::track::{Home, TrackKey, has_keyframes};
 use crate::counters::Counters;
 use crate::id::Ssrc;
 use crate::limits::{CNAME_BYTES_MAX, TRACKS_PER_SESSION_MAX};
@@ -125,10 +126,7 @@ impl Engine {
             let Some(track) = self.tracks.get(source.track) else {
                 continue;
             };
-            let Some(publisher) = self.sessions.get(track.session) else {
-                continue;
-            };
-            let theirs = publisher.remote_clock.theirs(ours);
+            let theirs = remote_clock(&self.sessions, track).and_then(|clock| clock.theirs(ours));
             let timestamp = || {
                 let clock = track
                     .clock
@@ -187,8 +185,15 @@ impl Engine {
         let Some(track) = self.tracks.get(key) else {
             return;
         };
+        let session = match track.home {
+            Home::Session(session) => session,
+            Home::Worker(home, _) => {
+                self.relay.want_keyframe(home, track.spec.track);
+                return;
+            }
+        };
         let Some(media) = track.ssrc() else { return };
-        let Some(session) = self.sessions.get_mut(track.session) else {
+        let Some(session) = self.sessions.get_mut(session) else {
             return;
         };
         self.counters.keyframe_requests += 1;

@@ -144,8 +144,10 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        // A track that has not begun will begin with one.
-        if !has_keyframes(track.spec.kind) || track.ssrc().is_none() {
+        // A track that has not begun will begin with one; of one that lives elsewhere nobody here
+        // knows whether it has.
+        let has_begun = track.session().is_none() || track.ssrc().is_some();
+        if !has_keyframes(track.spec.kind) || !has_begun {
             return;
         }
         if track.keyframe.request(now) {
@@ -210,7 +212,11 @@ impl Engine {
         let sessions = &self.sessions;
         let mut tracks = Vec::with_capacity(self.tracks.len());
         for (key, track) in self.tracks.iter_mut() {
-            let sources = sessions.get(track.session).map(|s| s.sources.as_slice());
+            // Its home reports of a track that lives elsewhere.
+            let Some(session) = track.session() else {
+                continue;
+            };
+            let sources = sessions.get(session).map(|s| s.sources.as_slice());
             let (packets, lost) = sources
                 .unwrap_or_default()
                 .iter()

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::clock::RtpClock;
+use super::clock::{RemoteClock, RtpClock};
 use super::extensions::ForwardedIds;
 use super::keyframe::KeyframeGate;
 use super::log::Log;
+use super::relay::Export;
 use super::sender::SenderKey;
 use super::session::SessionKey;
 use super::slab::Key;
@@ -26,12 +27,14 @@ const EPOCH_GAP: u64 = 1 << 16;
 /// A published stream.
 #[derive(Debug)]
 pub(super) struct Track {
-    pub(super) session: SessionKey,
+    pub(super) home: Home,
     pub(super) spec: TrackSpec,
     pub(super) ids: ForwardedIds,
     pub(super) log: Log,
     /// Who reads the log.
     pub(super) subscribers: Vec<(SenderKey, SessionKey)>,
+    /// Other workers that read it too.
+    pub(super) exports: Vec<Export>,
     /// Whether the subscribers must be told of new packets.
     pub(super) is_dirty: bool,
     pub(super) keyframe: KeyframeGate,
@@ -42,6 +45,15 @@ pub(super) struct Track {
     pub(super) bits: u64,
     current: Option<CurrentSource>,
     payload_types: Box<[Option<Use>; 128]>,
+}
+
+/// Where a track's packets come from.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Home {
+    /// A session of this engine publishes it.
+    Session(SessionKey),
+    /// It is published on this other worker, whose clock for its publisher is copied here.
+    Worker(usize, RemoteClock),
 }
 
 /// The source that the track's packets come from now.
@@ -76,12 +88,13 @@ pub(super) struct Place {
 
 impl Track {
     /// A track without packets.
-    pub(super) fn new(session: SessionKey, spec: TrackSpec) -> Track {
+    pub(super) fn new(home: Home, spec: TrackSpec) -> Track {
         Track {
-            session,
+            home,
             ids: ForwardedIds::new(&spec.extensions),
             log: Log::new(spec.kind),
             subscribers: Vec::new(),
+            exports: Vec::new(),
             is_dirty: false,
             keyframe: KeyframeGate::default(),
             speech: SpeechDetector::default(),
@@ -90,6 +103,14 @@ impl Track {
             current: None,
             payload_types: payload_types(&spec.formats),
             spec,
+        }
+    }
+
+    /// The session that publishes it, if that is here.
+    pub(super) fn session(&self) -> Option<SessionKey> {
+        match self.home {
+            Home::Session(session) => Some(session),
+            Home::Worker(..) => None,
         }
     }
 
@@ -192,6 +213,23 @@ impl Track {
             epoch: current.epoch,
             base: current.base,
         })
+    }
+
+    /// A packet came from the worker that the track lives on, which placed it.
+    pub(super) fn handle_relayed(
+        &mut self,
+        ssrc: Ssrc,
+        epoch: u32,
+        format: FormatIndex,
+        arrived: Instant,
+    ) {
+        self.current = Some(CurrentSource {
+            ssrc,
+            epoch,
+            base: 0,
+            format,
+            arrived,
+        });
     }
 
     /// An authentic media packet came from `ssrc`. Whether another source, or none, did before.

@@ -7,4 +7,5 @@ mod hold;
 mod loss;
 mod media;
 mod overload;
+mod relay;
 mod world;

@@ -281,7 +281,7 @@ pub(crate) fn of_kind<T: Clone + 'static>(packets: &[Box<dyn rtcp::Packet>]) -> 
         .collect()
 }
 
-fn context(seed: u8) -> Context {
+pub(crate) fn context(seed: u8) -> Context {
     Context::new(
         &[seed; 16],
         &[seed ^ 0xff; 12],

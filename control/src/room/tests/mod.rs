@@ -5,14 +5,16 @@ mod meetings;
 mod model;
 mod players;
 mod requests;
+mod spread;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::command::{Command, Feed};
-use dataplane::event::{CloseReason, Event};
+use dataplane::event::{CloseReason, Event, Report};
 use dataplane::id::SessionId;
+use dataplane::load::Load;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{
     Connect, Connected, Door, Enter, PageOffer, PersonId, Refusal, RoomEvent, SourceKind,
@@ -49,6 +51,7 @@ const LIMITS: RoomLimits = RoomLimits {
     sessions_per_room: 4,
     tracks_per_session: 4,
     egress_bps: Some(1_000_000),
+    spread_percent: 60,
 };
 
 impl World {
@@ -102,6 +105,19 @@ impl World {
         })
     }
 
+    /// A second later each worker reports that it was busy for so much of it.
+    fn reports(&mut self, busy_percent: [u16; 2]) {
+        self.now += Duration::from_secs(1);
+        for (worker, percent) in busy_percent.into_iter().enumerate() {
+            let report = Report {
+                load: Load(percent * 10),
+                ..Report::default()
+            };
+            let event = Event::Report(Box::new(report));
+            self.rooms.handle_event(self.now, worker, &event);
+        }
+    }
+
     fn engine_closes(&mut self, session: u64, reason: CloseReason) {
         let event = Event::Closed {
             session: SessionId(session),
@@ -147,8 +163,10 @@ impl World {
             resources,
             requests,
             tracks,
+            relays,
             ..
         } = &self.rooms;
+        assert!(relays.0.is_empty(), "a relay is left");
         assert!(rooms.is_empty() && people.is_empty() && tokens.is_empty());
         assert!(
             sessions.is_empty() && resources.is_empty() && requests.is_empty() && tracks.is_empty()
@@ -177,6 +195,9 @@ fn command_line(command: &Command) -> String {
         Command::RestartIce { .. } => "restart".to_owned(),
         Command::Publish { track, .. } => format!("publish t{} {:?}", track.track.0, track.kind),
         Command::Unpublish { track } => format!("unpublish t{}", track.0),
+        Command::Export { track, to } => format!("export t{} to #{to}", track.0),
+        Command::EndExport { track, to } => format!("end export t{} to #{to}", track.0),
+        Command::Import { track, from } => format!("import t{} from #{from}", track.track.0),
         Command::AddSender { sender, .. } => format!("add {:?}", sender.kind),
         Command::RemoveSender { .. } => "remove".to_owned(),
         Command::Feed { source: None, .. } => "feed nothing".to_owned(),

@@ -23,6 +23,9 @@ struct Engines {
     tracks: BTreeMap<TrackId, (SessionId, MediaKind, usize)>,
     senders: BTreeMap<SenderId, (SessionId, MediaKind, u32)>,
     feeds: BTreeMap<SenderId, TrackId>,
+    /// Tracks that are handed to another worker, and tracks that are taken from one.
+    exports: BTreeSet<(TrackId, usize)>,
+    imports: BTreeSet<(TrackId, usize)>,
 }
 
 impl Engines {
@@ -50,13 +53,32 @@ impl Engines {
                     "taken over"
                 );
             }
+            Command::Unpublish { track } if self.imports.remove(&(*track, worker)) => {
+                self.silence(*track, worker);
+            }
             Command::Unpublish { track } => {
                 let known = self
                     .tracks
                     .remove(track)
                     .expect("unpublished what was published");
                 self.on_worker(worker, known.0);
-                self.feeds.retain(|_, fed| fed != track);
+                self.silence(*track, worker);
+                self.exports.retain(|(exported, _)| exported != track);
+            }
+            Command::Export { track, to } => {
+                self.on_worker(worker, self.tracks[track].0);
+                assert!(worker != *to && self.exports.insert((*track, *to)));
+            }
+            Command::EndExport { track, to } => {
+                self.on_worker(worker, self.tracks[track].0);
+                assert!(self.exports.remove(&(*track, *to)));
+            }
+            Command::Import { track, from } => {
+                let (publisher, kind, formats) = self.tracks[&track.track];
+                self.on_worker(*from, publisher);
+                assert!(self.exports.contains(&(track.track, worker)));
+                assert_eq!((track.kind, track.formats.len()), (kind, formats));
+                self.imports.insert((track.track, worker));
             }
             Command::AddSender { session, sender } => {
                 self.on_worker(worker, *session);
@@ -87,7 +109,9 @@ impl Engines {
             return;
         };
         let (publisher, published, formats) = self.tracks[&feed.track];
-        self.on_worker(worker, publisher);
+        if !self.imports.contains(&(feed.track, worker)) {
+            self.on_worker(worker, publisher);
+        }
         assert_eq!((kind, formats), (published, feed.payload_types.len()));
         self.feeds.insert(sender, feed.track);
     }
@@ -100,17 +124,48 @@ impl Engines {
         );
     }
 
+    /// What a track fed on a worker is silent.
+    fn silence(&mut self, track: TrackId, worker: usize) {
+        let Engines {
+            sessions,
+            senders,
+            feeds,
+            ..
+        } = self;
+        let on_it = |sender: &SenderId| sessions[&senders[sender].0] == worker;
+        feeds.retain(|sender, fed| *fed != track || !on_it(sender));
+    }
+
+    /// A worker has forgotten everything.
+    fn restart(&mut self, worker: usize) {
+        let lives = |(id, on): (&SessionId, &usize)| (*on == worker).then_some(*id);
+        let lost: Vec<SessionId> = self.sessions.iter().filter_map(lives).collect();
+        self.imports.retain(|(_, on)| *on != worker);
+        for session in lost {
+            self.forget(session);
+        }
+    }
+
     fn forget(&mut self, session: SessionId) {
         self.sessions.remove(&session);
         self.tracks.retain(|_, (owner, ..)| *owner != session);
         self.senders.retain(|_, (owner, ..)| *owner != session);
         let Engines {
+            sessions,
             tracks,
             senders,
             feeds,
-            ..
+            exports,
+            imports,
         } = self;
-        feeds.retain(|sender, track| senders.contains_key(sender) && tracks.contains_key(track));
+        exports.retain(|(track, _)| tracks.contains_key(track));
+        // Elsewhere a track that is gone is silent, but not forgotten.
+        feeds.retain(|sender, track| {
+            let Some((session, ..)) = senders.get(sender) else {
+                return false;
+            };
+            tracks.contains_key(track) || imports.contains(&(*track, sessions[session]))
+        });
     }
 
     /// The rooms must believe of the engines what is so.
@@ -133,6 +188,15 @@ impl Engines {
         assert_eq!(feeds.collect::<BTreeMap<_, _>>(), self.feeds);
         let senders: BTreeSet<SenderId> = receivers.map(Receiver::sender).collect();
         assert_eq!(senders, self.senders.keys().copied().collect());
+        let watched = rooms.sessions.values().flat_map(|session| {
+            let tracks = session.receives.values().filter_map(|known| known.track);
+            tracks.map(|track| (track, session.worker))
+        });
+        let elsewhere: BTreeSet<(TrackId, usize)> = watched
+            .filter(|(track, worker)| rooms.tracks[track].worker != *worker)
+            .collect();
+        assert_eq!(self.imports, elsewhere);
+        assert_eq!(self.exports, elsewhere);
         for (name, room) in &rooms.rooms {
             assert!(room.places() > 0, "an empty room is left");
             assert!(room.places() <= LIMITS.sessions_per_room);
@@ -179,7 +243,7 @@ impl Day {
     fn step(&mut self) {
         let room = ["a", "b", "c", "d"][self.below(4)];
         let person = self.pick(&self.people.clone());
-        match (self.below(14), person) {
+        match (self.below(16), person) {
             (0 | 1, _) => self.people.extend(self.world.enter(room, "X")),
             (2..=5, Some(person)) => self.offer(&person.person),
             (6, Some(person)) if self.below(2) == 0 => {
@@ -205,6 +269,10 @@ impl Day {
                 self.world.rooms.handle_close_room(&room_name(room));
             }
             (12, _) => self.request(room),
+            (14 | 15, _) => {
+                let busy = [(); 2].map(|()| self.below(100) as u16);
+                self.world.reports(busy);
+            }
             (13, _) if self.below(3) == 0 => {
                 let id = ["d1", "d2", "d3"][self.below(3)];
                 self.world.rooms.handle_request_over(id);
@@ -304,16 +372,10 @@ impl Day {
                 )
             }
         };
-        let lost: Vec<SessionId> = match event {
-            Event::WorkerRestarted => {
-                let lives = |(id, on): (&SessionId, &usize)| (*on == worker).then_some(*id);
-                self.engines.sessions.iter().filter_map(lives).collect()
-            }
-            Event::Closed { session, .. } => vec![session],
-            _ => vec![],
-        };
-        for session in lost {
-            self.engines.forget(session);
+        match event {
+            Event::WorkerRestarted => self.engines.restart(worker),
+            Event::Closed { session, .. } => self.engines.forget(session),
+            _ => {}
         }
         self.world
             .rooms
@@ -334,11 +396,16 @@ impl Day {
 fn whatever_happens_the_engines_hold_what_the_rooms_believe() {
     for seed in SEEDS {
         let mut day = Day::new(seed);
-        let mut most = 0;
+        let (mut most, mut relayed) = (0, 0);
         for _ in 0..STEPS {
             day.step();
             most = most.max(day.engines.feeds.len());
+            relayed = relayed.max(day.engines.imports.len());
         }
+        assert!(
+            relayed > 0,
+            "on a day of seed {seed} no room was on two workers"
+        );
         assert!(
             most > 3,
             "a day of seed {seed} in which nobody saw anybody tests nothing"

@@ -1,0 +1,145 @@
+//! Which worker a newcomer goes to, by what each has to do.
+//!
+//! A room begins on the worker with the least to do, its home, and its sessions go there as long as
+//! the home has time for them. Past that they go to other workers, and what is published is relayed
+//! between them (see [`super::relay`]). A session stays where it began: its answer named the port.
+
+use dataplane::event::Report;
+use dataplane::limits::SESSIONS_MAX;
+use dataplane::load::Load;
+use signaling::name::RoomName;
+
+use super::Rooms;
+use super::overload::Overload;
+use super::person::Room;
+
+/// What a session is taken to need before reports tell: a five-hundredth of a core, which a viewer
+/// of a camera takes where each datagram has its own send. A wrong guess is forgotten after
+/// [`REPORTS_UNTIL_FELT`] reports.
+const SESSION_PERMILLE: u64 = 2;
+
+/// Reports, one a second, until a session shows in what is measured: it connects in the first, and
+/// the second is the first that is all its own.
+const REPORTS_UNTIL_FELT: usize = 3;
+
+/// Loads that differ by less are taken for equal, and then places count: what is measured of a node
+/// with little to do is mostly chance.
+const ALIKE_PERMILLE: u64 = 50;
+
+/// What one worker has to do.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Duty {
+    /// The share of its time that it was at work as last reported.
+    busy: Load,
+    /// Sessions that began since the last reports, the newest first.
+    begun: [u64; REPORTS_UNTIL_FELT],
+    /// Sessions that live there.
+    sessions: usize,
+    /// Whether that is more than it can do.
+    overload: Overload,
+}
+
+impl Duty {
+    /// The worker reports, once a second.
+    pub(super) fn handle_report(&mut self, report: &Report) {
+        self.busy = report.load;
+        self.overload.handle_report(report);
+        self.begun.rotate_right(1);
+        if let Some(newest) = self.begun.first_mut() {
+            *newest = 0;
+        }
+    }
+
+    /// A session begins there.
+    pub(super) fn handle_begin(&mut self) {
+        self.sessions += 1;
+        if let Some(newest) = self.begun.first_mut() {
+            *newest += 1;
+        }
+    }
+
+    /// A session that lived there is over.
+    pub(super) fn handle_end(&mut self) {
+        self.sessions = self.sessions.saturating_sub(1);
+    }
+
+    /// Why it takes nobody new; `None` while it keeps up.
+    pub(super) fn overload(&self) -> Option<&str> {
+        self.overload.reason()
+    }
+
+    /// What it has to do, in thousandths of its time: as measured, and what is to be expected of
+    /// who has just come.
+    fn permille(&self) -> u64 {
+        u64::from(self.busy.0) + SESSION_PERMILLE * self.begun.iter().sum::<u64>()
+    }
+
+    /// Whether nobody more can go there.
+    fn is_full(&self) -> bool {
+        self.sessions >= SESSIONS_MAX || self.overload().is_some()
+    }
+}
+
+impl Rooms {
+    /// The worker with the least to do, where a new room begins.
+    pub(super) fn idlest_worker(&self) -> usize {
+        let mut places = vec![0; self.config.candidates.len()];
+        for room in self.rooms.values() {
+            if let Some(count) = places.get_mut(room.worker) {
+                // An empty room counts too: it is about to be filled.
+                *count += room.places().max(1);
+            }
+        }
+        let least = |(worker, count): &(usize, usize)| {
+            let duty = self.workers.get(*worker);
+            let alike = duty.map(|duty| (duty.is_full(), duty.permille() / ALIKE_PERMILLE));
+            (alike, *count)
+        };
+        let idlest = places.into_iter().enumerate().min_by_key(least);
+        idlest.map_or(0, |(worker, _)| worker)
+    }
+
+    /// The worker for the next session in a room: its home while that has time for it, then one that
+    /// has sessions of the room already, so that what is published is relayed to few.
+    pub(super) fn worker_for(&self, room: &Room) -> usize {
+        let limit_permille = u64::from(self.config.limits.spread_percent) * 10;
+        let has_time = |duty: &Duty| !duty.is_full() && duty.permille() < limit_permille;
+        let idlest = |fits: &dyn Fn(usize, &Duty) -> bool| {
+            let workers = self.workers.iter().enumerate();
+            workers
+                .filter(|(worker, duty)| fits(*worker, duty))
+                .min_by_key(|(_, duty)| (duty.is_full(), duty.permille()))
+                .map(|(worker, _)| worker)
+        };
+        idlest(&|worker, duty| worker == room.worker && has_time(duty))
+            .or_else(|| {
+                idlest(&|worker, duty| room.sessions.contains_key(&worker) && has_time(duty))
+            })
+            .or_else(|| idlest(&|_, _| true))
+            .unwrap_or(room.worker)
+    }
+
+    /// A session of the room begins on `worker`.
+    pub(super) fn note_begin(&mut self, name: &RoomName, worker: usize) {
+        *self.room_or_new(name).sessions.entry(worker).or_default() += 1;
+        if let Some(duty) = self.workers.get_mut(worker) {
+            duty.handle_begin();
+        }
+    }
+
+    /// A session of the room that lived on `worker` is over.
+    pub(super) fn note_end(&mut self, name: &RoomName, worker: usize) {
+        if let Some(duty) = self.workers.get_mut(worker) {
+            duty.handle_end();
+        }
+        let Some(room) = self.rooms.get_mut(name) else {
+            return;
+        };
+        if let Some(count) = room.sessions.get_mut(&worker) {
+            *count -= 1;
+            if *count == 0 {
+                room.sessions.remove(&worker);
+            }
+        }
+    }
+}
