@@ -140,7 +140,12 @@ fn frames(publisher: &mut Peer) -> Vec<Vec<u8>> {
         let mut run = Vec::new();
         for n in 0..10 {
             let packet = video(7, frame * 10 + n, &[n as u8; 1_150]).packet();
-            run.extend_from_slice(&publisher.seal.encrypt_rtp(&packet).unwrap());
+            run.extend_from_slice(
+                &publisher
+                    .seal
+                    .encrypt_rtp(&packet)
+                    .expect("a well-formed packet seals"),
+            );
         }
         run
     };

@@ -14,6 +14,7 @@ use dataplane::command::{
 use dataplane::driver::{Dataplane, DataplaneConfig, DriverChoice};
 use dataplane::event::Event;
 use dataplane::id::{SenderId, SessionId, TrackId};
+use dataplane::limits::EGRESS_HOLD_DEFAULT;
 use dataplane::wire::{Protocol, classify};
 use rtc_shared::marshal::Unmarshal;
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
@@ -168,6 +169,7 @@ fn watched_from_another_worker(driver: DriverChoice) {
         driver,
         sessions_max: 10,
         publisher_bitrate_bps_max: 1_000_000,
+        egress_hold: EGRESS_HOLD_DEFAULT,
         dtls_threads: 1,
         pin: false,
     })
