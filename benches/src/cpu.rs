@@ -33,8 +33,15 @@ fn clock_ns(clock: ClockId) -> u64 {
 /// Runs the calling thread, and threads that it starts, on one core; on a machine with fewer
 /// cores it stays where it is.
 pub fn pin(core: usize) {
+    pin_to(&[core]);
+}
+
+/// The same for several cores.
+pub fn pin_to(cores: &[usize]) {
     let mut set = CpuSet::new();
-    set.set(core);
+    for core in cores {
+        set.set(*core);
+    }
     sched_setaffinity(None, &set).ok();
 }
 

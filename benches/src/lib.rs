@@ -15,6 +15,7 @@ pub mod call;
 pub mod floor;
 pub mod publisher;
 
+pub mod crowd;
 pub mod rig;
 pub mod server;
 pub mod socket;
