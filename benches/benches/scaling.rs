@@ -11,6 +11,7 @@ use benches::cpu::{self, median};
 use benches::crowd::{Crowd, Placement, Round};
 use benches::publisher::Publisher;
 use benches::table::{Cell, Table};
+use dataplane::counters::Counters;
 use dataplane::engine::{Engine, EngineConfig};
 use dataplane::limits::BURST_BYTES_MAX;
 use dataplane::transmit::Path;
@@ -32,7 +33,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// Subscribers of the largest room.
 const LARGEST_ROOM: usize = 10_000;
 
-/// How long a round of it takes: two bursts.
+/// How long a round of it takes: five frames.
 const ROUND_OF_MANY: Duration = Duration::from_secs(1);
 
 /// Rounds of the engine alone, and packets that leave in each, about.
@@ -97,7 +98,7 @@ fn measure(table: &Table, load: Load, rooms: usize, spread: Placement) -> io::Re
         }
     }
     let after = both.crowd.counters()?;
-    let counted = |of: fn(&dataplane::counters::Counters) -> u64| -> u64 {
+    let counted = |of: fn(&Counters) -> u64| -> u64 {
         let pairs = after.iter().zip(&before);
         pairs.map(|(after, before)| of(after) - of(before)).sum()
     };
@@ -253,6 +254,7 @@ fn largest_room() -> io::Result<()> {
             "packets_per_second",
             "worker_0",
             "worker_1",
+            "left_out_as_late",
             "loss",
         ],
     );
@@ -264,13 +266,18 @@ fn largest_room() -> io::Result<()> {
         );
         return Ok(());
     }
-    let load = Load::video(LARGEST_ROOM, 10, 2);
+    let load = Load::video(LARGEST_ROOM, 4, 5);
     let mut served = Served::start(load, 1, Placement::Subscribers)?;
+    let before = served.crowd.counters()?;
     for _ in 0..ROUNDS {
         served.crowd.refresh()?;
         let round = served.crowd.round(ROUND_OF_MANY);
         served.rounds.push(round);
     }
+    let after = served.crowd.counters()?;
+    let late = |all: &[Counters]| all.iter().map(|one| one.drop_late_video).sum::<u64>();
+    let expected: u64 = served.rounds.iter().map(|round| round.expected).sum();
+    let left_out = (late(&after) - late(&before)) as f64 / expected.max(1) as f64;
     let packets_per_second = load.bursts_per_second * (load.burst * load.subscribers) as u64;
     let ns = |worker| Cell::Value(median(&mut served.ns_per_packet(worker)), 0);
     table.row(&[
@@ -278,6 +285,7 @@ fn largest_room() -> io::Result<()> {
         Cell::Count(packets_per_second),
         ns(0),
         ns(1),
+        Cell::Value(left_out, 5),
         Cell::Value(served.loss(), 5),
     ]);
     Ok(())
