@@ -10,6 +10,7 @@ use rtc_shared::error::Error;
 use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
 
 use self::agreement::{configuration, export_keys};
+use self::established::Established;
 use super::certificate::{Certificate, crypto_provider, matches_fingerprints};
 use super::client_hello::{ClientHello, PROFILES, SUITES};
 use super::cookie::{Cookie, provider_with_cookie};
@@ -28,8 +29,8 @@ const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOS
 /// Handshake messages of one handshake that reach the crate; a full one has seven.
 const MESSAGES_MAX: u16 = 16;
 
-/// Records other than whole messages that reach the crate during a handshake and after it, each:
-/// the crate keeps some of them, and a genuine peer repeats its flight a few times at most.
+/// Records other than whole messages that reach the crate during a handshake: it keeps some of
+/// them, and a genuine peer repeats its flight a few times at most.
 const LOOSE_RECORDS_MAX: u16 = 64;
 
 /// How often our flight is sent again because the peer repeated its own.
@@ -67,7 +68,7 @@ enum State {
     /// The crate runs the handshake.
     Handshaking(Box<Handshake>),
     /// Keys were released; only authenticated records matter.
-    Connected(Box<Connected>),
+    Connected(Box<Established>),
     /// Over.
     Closed,
 }
@@ -84,11 +85,6 @@ struct Handshake {
     /// What was sent last, and how often it may be sent again when the peer repeats itself.
     flight: Vec<Box<[u8]>>,
     repeats_left: u8,
-}
-
-struct Connected {
-    endpoint: Endpoint,
-    loose_records: u16,
 }
 
 impl Association {
@@ -150,11 +146,10 @@ impl Association {
                     self.on_progress(now, result);
                 }
             }
-            State::Connected(connected) => {
-                let input = connected.filter(datagram);
-                if !input.is_empty() {
-                    let result = connected.endpoint.read(now, PEER, None, input);
-                    self.on_record(result);
+            State::Connected(established) => {
+                let transmits = &mut self.transmits;
+                if established.handle_datagram(now, &self.certificate, datagram, transmits) {
+                    self.close(CloseReason::PeerClosed);
                 }
             }
             State::Closed => {}
@@ -181,20 +176,26 @@ impl Association {
     /// Ends the association from our side: an established peer gets a `close_notify`. No event
     /// follows.
     pub fn handle_close(&mut self, now: Instant) {
-        if let State::Connected(connected) = &mut self.state {
-            let _ = connected.endpoint.stop(now, PEER);
-            drain(&mut connected.endpoint, &mut self.transmits);
+        if let State::Connected(established) = &self.state {
+            established.handle_close(now, &self.certificate, &mut self.transmits);
         }
         self.state = State::Closed;
     }
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Box<[u8]>> {
+        if self.transmits.is_empty() {
+            // What is established hardly ever speaks again: its memory goes back.
+            self.transmits = VecDeque::new();
+        }
         self.transmits.pop_front()
     }
 
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<AssociationEvent> {
+        if self.events.is_empty() {
+            self.events = VecDeque::new();
+        }
         self.events.pop_front()
     }
 
@@ -376,31 +377,17 @@ impl Association {
             return self.close(CloseReason::HandshakeFailed);
         };
         handshake.send(&mut self.transmits);
+        let Handshake {
+            endpoint, flight, ..
+        } = *handshake;
+        let state = endpoint.get_connection_state(PEER);
+        let Some(established) = state.and_then(|state| Established::new(state, flight)) else {
+            return self.close(CloseReason::HandshakeFailed);
+        };
+        self.spec.fingerprints = Vec::new();
         self.events
             .push_back(AssociationEvent::Connected(Box::new(keys)));
-        let connected = Connected {
-            endpoint: handshake.endpoint,
-            loose_records: 0,
-        };
-        self.state = State::Connected(Box::new(connected));
-    }
-
-    /// The crate took records of an established association.
-    fn on_record(&mut self, result: Result<Vec<EndpointEvent>, Error>) {
-        let State::Connected(connected) = &mut self.state else {
-            return;
-        };
-        drain(&mut connected.endpoint, &mut self.transmits);
-        let closed = match result {
-            Ok(events) => events
-                .iter()
-                .any(|event| matches!(event, EndpointEvent::PeerClosed)),
-            // Only a fatal alert ends it; only an authenticated record gets here.
-            Err(error) => matches!(error, Error::ErrAlertFatalOrClose),
-        };
-        if closed {
-            self.close(CloseReason::PeerClosed);
-        }
+        self.state = State::Connected(Box::new(established));
     }
 }
 
@@ -496,29 +483,6 @@ impl Handshake {
     }
 }
 
-impl Connected {
-    /// What of a datagram the crate may see: authenticated alerts, and the peer's last flight when
-    /// it repeats it. A hello restarts nothing, a plaintext alert ends nothing, and application
-    /// data has no reader.
-    fn filter(&mut self, datagram: &[u8]) -> BytesMut {
-        let mut input = BytesMut::new();
-        for record in records(datagram) {
-            let wanted = match (record.epoch, record.content_type) {
-                (1, ALERT) => true,
-                (1, HANDSHAKE) => {
-                    self.loose_records = self.loose_records.saturating_add(1);
-                    self.loose_records <= LOOSE_RECORDS_MAX
-                }
-                _ => false,
-            };
-            if wanted {
-                input.extend_from_slice(record.bytes);
-            }
-        }
-        input
-    }
-}
-
 fn plaintext_fragments(datagram: &[u8]) -> impl Iterator<Item = Fragment<'_>> {
     let is_plaintext = |record: &Record<'_>| record.epoch == 0 && record.content_type == HANDSHAKE;
     records(datagram)
@@ -533,6 +497,7 @@ fn drain(endpoint: &mut Endpoint, transmits: &mut VecDeque<Box<[u8]>>) {
 }
 
 mod agreement;
+mod established;
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,11 @@ use crate::command::Fingerprint;
 /// The node's self-signed certificate: ECDSA over P-256, one per process. Cloning shares the key.
 #[derive(Clone)]
 pub struct Certificate {
-    inner: DtlsCertificate,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    certificate: DtlsCertificate,
     fingerprint: [u8; 32],
 }
 
@@ -32,29 +36,33 @@ impl Certificate {
     /// Fails when the system gives no randomness.
     pub fn generate() -> Result<Certificate, CertificateError> {
         let provider = AwsLcRsProvider::new();
-        let inner = DtlsCertificate::generate_self_signed_with_alg(
+        let certificate = DtlsCertificate::generate_self_signed_with_alg(
             vec!["millrace".to_owned()],
             &rcgen::PKCS_ECDSA_P256_SHA256,
             provider.crypto(),
         )
         .map_err(|error| CertificateError::Generate(error.to_string()))?;
-        let Some(der) = inner.certificate.first() else {
+        let Some(der) = certificate.certificate.first() else {
             return Err(CertificateError::Generate("the chain is empty".to_owned()));
         };
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, der.as_ref()).as_ref());
-        Ok(Certificate { inner, fingerprint })
+        let inner = Arc::new(Inner {
+            certificate,
+            fingerprint,
+        });
+        Ok(Certificate { inner })
     }
 
     /// Its SHA-256, for `a=fingerprint`.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        self.fingerprint
+        self.inner.fingerprint
     }
 
     /// What the handshake signs with.
     pub(super) fn to_dtls(&self) -> DtlsCertificate {
-        self.inner.clone()
+        self.inner.certificate.clone()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Engine;
 use super::session::SessionKey;
+use crate::command::DtlsSpec;
 use crate::event::{DtlsInput, Event};
 use crate::limits::DTLS_QUEUE_LEN;
 use crate::transmit::Path;
@@ -44,13 +45,13 @@ impl Engine {
         let is_sound = request.unknown_attribute().is_none() && request.ice_controlled().is_none();
         let queued = self.outbox.push_with(path, |out| {
             if let Some(attribute) = request.unknown_attribute() {
-                write_unknown_attribute(out, transaction, attribute, integrity)
+                write_unknown_attribute(out, transaction, attribute, &integrity)
             } else if request.ice_controlled().is_some() {
                 // A lite agent is always controlled (RFC 8445 section 6.1.1), so the peer must
                 // switch (section 7.3.1.1).
-                write_binding_error(out, transaction, 487, "Role Conflict", Some(integrity))
+                write_binding_error(out, transaction, 487, "Role Conflict", Some(&integrity))
             } else {
-                write_binding_success(out, transaction, path.remote, integrity)
+                write_binding_success(out, transaction, path.remote, &integrity)
             }
         });
         if !queued {
@@ -88,7 +89,12 @@ impl Engine {
             self.ufrags.remove(ufrag.as_bytes());
         }
         if outcome.is_first {
-            let (session, spec) = (session.id, session.dtls.clone());
+            let spec = DtlsSpec {
+                role: session.dtls.role,
+                // Nobody asks for them again.
+                fingerprints: std::mem::take(&mut session.dtls.fingerprints),
+            };
+            let session = session.id;
             self.dtls.push_back(DtlsInput::Open { session, spec });
         }
         let Some(session) = self.sessions.get(key) else {

@@ -1,6 +1,7 @@
 //! What a handshake may agree on, and the SRTP keys that come of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rtc_crypto::RTCCryptoProvider;
 use rtc_shared::error::Error;
@@ -13,6 +14,7 @@ use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use crate::command::{DtlsRole, MasterKey, SrtpKeys, SrtpProfile};
 use crate::dtls::certificate::Certificate;
 use crate::dtls::client_hello::profile_number;
+use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// What the crate may negotiate: as server exactly the choice made, because it would take the
 /// client's order; as client what is offered.
@@ -40,8 +42,19 @@ pub(super) fn configuration(
         // secret the keys themselves depend on the whole transcript (RFC 7627).
         .with_extended_master_secret(ExtendedMasterSecretType::Require)
         .with_server_name("webrtc".to_owned())
+        .with_flight_interval(flight_interval(role))
         .build(role == DtlsRole::Client, None)?;
     Ok(Arc::new(configuration))
+}
+
+/// How long until a flight is sent again by itself. The crate gives a handshake up after the eighth;
+/// as a server we spread them over all the time that a handshake may take, so that a storm or a bad
+/// network only delays it: a peer that misses our flight repeats its own, and is answered at once.
+fn flight_interval(role: DtlsRole) -> Duration {
+    match role {
+        DtlsRole::Server => HANDSHAKE_TIMEOUT / 8,
+        DtlsRole::Client => Duration::from_secs(1),
+    }
 }
 
 /// The SRTP master keys of both directions (RFC 5764 section 4.2).

@@ -444,3 +444,71 @@ fn random_bytes_never_panic_and_never_end_it() {
         assert!(pair.keys().is_some(), "seed {seed}");
     }
 }
+
+#[test]
+fn a_lost_last_flight_is_sent_again_and_not_for_every_request() {
+    let mut pair = Pair::new(LinkSpec::default(), 10);
+    let mut from_client = Vec::new();
+    // Until the server is done, whose last flight is lost.
+    while pair.server_events.is_empty() {
+        while let Some(datagram) = pair.client.poll_transmit() {
+            pair.server.handle_datagram(pair.now, &datagram);
+            from_client.push(datagram);
+        }
+        pair.server_events.extend(pair.server.poll_event());
+        while let Some(datagram) = pair.server.poll_transmit() {
+            if pair.server_events.is_empty() {
+                pair.client.handle_datagram(pair.now, &datagram);
+            }
+        }
+    }
+    assert!(pair.client_events.is_empty());
+    let last = from_client.last().unwrap();
+    let mut answers = 0;
+    for _ in 0..100 {
+        pair.server.handle_datagram(pair.now, last);
+        answers += std::iter::from_fn(|| pair.server.poll_transmit()).count();
+    }
+    assert_eq!(answers, 1, "a flood of requests is not a flood of answers");
+    // The client asks again by itself.
+    pair.now += Duration::from_secs(1);
+    pair.run();
+    let (client, server) = pair.keys().unwrap();
+    assert_eq!(client.send.key, server.receive.key);
+    // What was kept is enough to hear the end.
+    pair.client.handle_close(pair.now);
+    pair.run();
+    assert!(is_closed(&pair.server_events, CloseReason::PeerClosed));
+}
+
+#[test]
+fn what_is_kept_of_a_finished_handshake_is_small() {
+    let pair = Pair::connected(LinkSpec::default(), 11);
+    for association in [&pair.client, &pair.server] {
+        let State::Connected(established) = &association.state else {
+            panic!("not connected");
+        };
+        let kept = size_of::<Association>() + size_of::<Established>() + established.heap_bytes();
+        assert!(kept < 768, "{kept} bytes");
+        assert_eq!(association.transmits.capacity(), 0);
+        assert_eq!(association.events.capacity(), 0);
+    }
+}
+
+#[test]
+fn a_slow_network_or_a_busy_server_only_delays_it() {
+    for delay_ms in [300, 700, 1_200, 2_000] {
+        let network = LinkSpec {
+            latency: Duration::from_millis(delay_ms),
+            ..LinkSpec::default()
+        };
+        let mut pair = Pair::new(network, 12);
+        pair.run();
+        assert!(
+            pair.keys().is_some(),
+            "{delay_ms} ms: {:?} {:?}",
+            pair.client_events,
+            pair.server_events
+        );
+    }
+}
