@@ -36,6 +36,8 @@ const NUMBERS_SKIPPED_MAX: u64 = 4_096;
 pub(super) struct Plan {
     packets: Vec<Planned>,
     burst: Burst,
+    /// The packets' SRTP indices, for what is sealed of all together.
+    indices: Vec<u64>,
     extensions: Encoded,
     /// When the first of its packets came that leaves for the first time.
     oldest: Option<Instant>,
@@ -89,6 +91,7 @@ impl Plan {
         Plan {
             packets: Vec::with_capacity(BURST_SEGMENTS_MAX),
             burst: Burst::default(),
+            indices: Vec::with_capacity(BURST_SEGMENTS_MAX),
             extensions: Encoded {
                 block: ExtensionBlock::new(),
                 send_time: [0; 3],
@@ -184,10 +187,12 @@ impl Engine {
         let Plan {
             packets,
             burst,
+            indices,
             extensions,
             ..
         } = &mut self.plan;
         let mut len = 0;
+        indices.clear();
         for (index, planned) in packets.iter().enumerate() {
             let sender = self.senders.get_mut(planned.sender)?;
             let padding = burst.padding(index, planned.piece);
@@ -202,12 +207,19 @@ impl Engine {
             // A packet that was planned fits: its size was counted with the same extensions.
             debug_assert_eq!(written, Some(room.len()), "a packet is as long as planned");
             len += written?;
+            indices.push(planned.index());
         }
+        seal.sign_burst(slot.get_mut(..len)?, burst.segment, indices)?;
         (len > 0).then_some(len)
     }
 }
 
 impl Planned {
+    /// Its SRTP index.
+    fn index(&self) -> u64 {
+        self.rtx.unwrap_or(self.numbers.sequence)
+    }
+
     /// Writes the packet into `room`, which has exactly its size.
     fn write(
         &self,
@@ -242,20 +254,20 @@ impl Planned {
                 *last = padding;
             }
             let plain_len = OSN_LEN + body.len() + usize::from(padding);
-            return seal.seal_rtp_in_place(room, header_len, plain_len, index);
+            return seal.seal_rtp_in_place_of_burst(room, header_len, plain_len, index);
         }
         let index = self.numbers.sequence;
         let header_len = header.write(room, block)?;
         match self.route.treatment {
             Treatment::Copy | Treatment::Unwrap => {
-                seal.seal_rtp(room, header_len, body, padding, index)
+                seal.seal_rtp_of_burst(room, header_len, body, padding, index)
             }
             Treatment::Rename(from, to) => {
                 let copy = room.get_mut(header_len..header_len + body.len())?;
                 copy.copy_from_slice(body);
                 // A payload that is not what it claims to be leaves as it came.
                 let _ = red::rewrite(copy, from, to);
-                seal.seal_rtp_in_place(room, header_len, body.len(), index)
+                seal.seal_rtp_in_place_of_burst(room, header_len, body.len(), index)
             }
         }
     }

@@ -7,6 +7,7 @@ use aws_lc_rs::{constant_time, hmac};
 
 use super::derivation::{Derivation, Label};
 use super::key::KeyError;
+use super::wide::{LANES, Messages, WideKey};
 use crate::command::{MasterKey, SrtpProfile};
 
 /// Bytes of an AES-GCM tag (RFC 7714 section 5.1).
@@ -14,6 +15,10 @@ const GCM_TAG_LEN: usize = 16;
 
 /// Bytes of the truncated HMAC-SHA1 (RFC 5764 section 4.1.2).
 const CM_TAG_LEN: usize = 10;
+
+/// Packets of one size from which on their tags are cheaper made side by side: sixteen lanes cost the
+/// same however many are used, on a processor with data paths of 256 bits what seven single tags cost.
+const WIDE_MIN: usize = 8;
 
 /// What a cipher protects: the two have different session keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +56,19 @@ pub(super) enum Cipher {
 pub(super) struct CounterMode {
     key: EncryptingKey,
     authentication: hmac::Key,
+    /// The same, where the processor can make many tags at once.
+    wide: Option<WideKey>,
     salt: [u8; 14],
+}
+
+/// When a packet gets its tag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    /// At once.
+    Now,
+    /// In counter mode together with the other packets of its burst, by [`Cipher::sign_burst`]; with
+    /// AES-GCM at once.
+    WithBurst,
 }
 
 impl std::fmt::Debug for Cipher {
@@ -106,16 +123,18 @@ impl Cipher {
     /// Counter mode by session keys.
     pub(super) fn counter_mode(
         key: &[u8],
-        authentication: &[u8],
+        authentication: &[u8; 20],
         salt: [u8; 14],
     ) -> Result<Cipher, KeyError> {
         let key = UnboundCipherKey::new(&AES_128, key)
             .and_then(EncryptingKey::ctr)
             .map_err(|_| KeyError::Refused)?;
+        let wide = WideKey::new(authentication);
         let authentication = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, authentication);
         Ok(Cipher::Cm(Box::new(CounterMode {
             key,
             authentication,
+            wide,
             salt,
         })))
     }
@@ -135,6 +154,7 @@ impl Cipher {
         payload: &[u8],
         filler: &[u8],
         out: &mut [u8],
+        when: Tag,
     ) -> Option<()> {
         let (body, rest) = out.split_at_mut_checked(payload.len())?;
         match self {
@@ -152,7 +172,7 @@ impl Cipher {
                 body.copy_from_slice(payload);
                 rest.get_mut(..filler.len())?.copy_from_slice(filler);
                 let (body, tag) = out.split_at_mut_checked(payload.len() + filler.len())?;
-                self.seal_in_place(envelope, body, tag)
+                self.seal_in_place(envelope, body, tag, when)
             }
         }
     }
@@ -163,6 +183,7 @@ impl Cipher {
         envelope: &Envelope<'_>,
         body: &mut [u8],
         tag: &mut [u8],
+        when: Tag,
     ) -> Option<()> {
         match self {
             Cipher::Gcm { key, salt } => key
@@ -176,10 +197,26 @@ impl Cipher {
                 .ok(),
             Cipher::Cm(cm) => {
                 cm.apply_key_stream(envelope, body)?;
-                let full = cm.sign(envelope, body);
-                tag.copy_from_slice(full.as_ref().get(..tag.len())?);
+                if when == Tag::Now {
+                    let full = cm.sign(&[envelope.header, body], envelope.trailer);
+                    tag.copy_from_slice(full.as_ref().get(..tag.len())?);
+                }
                 Some(())
             }
+        }
+    }
+
+    /// Writes the tags of packets that were sealed [`Tag::WithBurst`]: laid end to end in `burst`, each
+    /// `segment` bytes long with its tag but the last, which may be shorter, and with these indices.
+    pub(super) fn sign_burst(
+        &self,
+        burst: &mut [u8],
+        segment: usize,
+        indices: &[u64],
+    ) -> Option<()> {
+        match self {
+            Cipher::Gcm { .. } => Some(()),
+            Cipher::Cm(cm) => cm.sign_burst(burst, segment, indices),
         }
     }
 
@@ -202,7 +239,7 @@ impl Cipher {
                 )
                 .ok(),
             Cipher::Cm(cm) => {
-                let full = cm.sign(envelope, ciphertext);
+                let full = cm.sign(&[envelope.header, ciphertext], envelope.trailer);
                 constant_time::verify_slices_are_equal(full.as_ref().get(..CM_TAG_LEN)?, tag)
                     .ok()?;
                 out.copy_from_slice(ciphertext);
@@ -225,14 +262,51 @@ impl CounterMode {
         self.key.less_safe_encrypt(body, context).ok().map(|_| ())
     }
 
-    /// The whole HMAC of header, ciphertext and trailer (RFC 3711 section 4.2.1).
-    fn sign(&self, envelope: &Envelope<'_>, ciphertext: &[u8]) -> hmac::Tag {
+    /// The whole HMAC of header and ciphertext, which may be one, and trailer (RFC 3711 section 4.2.1).
+    fn sign(&self, parts: &[&[u8]], trailer: [u8; 4]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.authentication);
-        context.update(envelope.header);
-        context.update(ciphertext);
-        context.update(&envelope.trailer);
+        parts.iter().for_each(|part| context.update(part));
+        context.update(&trailer);
         context.sign()
     }
+
+    fn sign_burst(&self, burst: &mut [u8], segment: usize, indices: &[u64]) -> Option<()> {
+        let len = segment.checked_sub(CM_TAG_LEN)?;
+        let groups = burst.chunks_mut(segment * LANES);
+        for (packets, indices) in groups.zip(indices.chunks(LANES)) {
+            let equal = (packets.len() / segment).min(indices.len());
+            let mut trailers = [[0; 4]; LANES];
+            for (trailer, index) in trailers.iter_mut().zip(indices) {
+                *trailer = rollover_bytes(*index);
+            }
+            let messages = Messages {
+                bytes: packets,
+                stride: segment,
+                len,
+                trailers: trailers.get(..equal)?,
+            };
+            let wide = self.wide.as_ref().filter(|_| equal >= WIDE_MIN);
+            let tags = wide.and_then(|wide| wide.sign(messages));
+            for (lane, packet) in packets.chunks_mut(segment).enumerate() {
+                let signed = packet.len().checked_sub(CM_TAG_LEN)?;
+                let (message, room) = packet.split_at_mut_checked(signed)?;
+                let made = tags.as_ref().filter(|_| lane < equal);
+                match made.and_then(|tags| tags.get(lane)) {
+                    Some(full) => room.copy_from_slice(full.get(..CM_TAG_LEN)?),
+                    None => {
+                        let full = self.sign(&[message], *trailers.get(lane)?);
+                        room.copy_from_slice(full.as_ref().get(..CM_TAG_LEN)?);
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// The rollovers in an index, as they are authenticated (RFC 3711 section 4.2).
+pub(super) fn rollover_bytes(index: u64) -> [u8; 4] {
+    ((index >> 16) as u32).to_be_bytes()
 }
 
 /// Two zero bytes, source and index, combined with the salt (RFC 7714 sections 8.1 and 9.1; the

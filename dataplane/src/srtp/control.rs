@@ -4,7 +4,7 @@
 //! returns a packet whose encryption flag is clear without authenticating it in the counter mode
 //! profile, and keeps state for every SSRC that an unauthenticated packet names.
 
-use super::cipher::{Cipher, Envelope, Kind};
+use super::cipher::{Cipher, Envelope, Kind, Tag};
 use super::key::KeyError;
 use crate::command::SrtpKeys;
 use crate::limits::RTCP_SOURCES_MAX;
@@ -124,7 +124,7 @@ impl RtcpKeys {
         word_room.copy_from_slice(&word);
         let header = Header::new(clear, word);
         let envelope = header.envelope(&self.seal, u64::from(self.next_index));
-        self.seal.seal_in_place(&envelope, body, tag)?;
+        self.seal.seal_in_place(&envelope, body, tag, Tag::Now)?;
         self.next_index += 1;
         Some(total)
     }

@@ -1,6 +1,6 @@
 //! The keys of one direction's media (RFC 3711 section 3.1, RFC 7714 section 8).
 
-use super::cipher::{Cipher, Envelope, Kind};
+use super::cipher::{Cipher, Envelope, Kind, Tag, rollover_bytes};
 use crate::command::{MasterKey, SrtpProfile};
 
 /// Why a master key was not taken.
@@ -55,18 +55,20 @@ impl SealKey {
         padding: u8,
         index: u64,
     ) -> Option<usize> {
-        let (header, out) = packet.split_at_mut_checked(header_len)?;
-        let envelope = envelope(header, index)?;
-        let body_len = payload.len() + usize::from(padding);
-        let out = out.get_mut(..body_len + self.overhead())?;
-        // The last byte of padding counts all of it; the others mean nothing.
-        let mut zeros = [0; u8::MAX as usize];
-        let filler = zeros.get_mut(..usize::from(padding))?;
-        if let Some(last) = filler.last_mut() {
-            *last = padding;
-        }
-        self.0.seal(&envelope, payload, filler, out)?;
-        Some(header_len + out.len())
+        self.seal(packet, header_len, payload, padding, index, Tag::Now)
+    }
+
+    /// The same for a packet of a burst, which is complete after [`SealKey::sign_burst`].
+    #[must_use]
+    pub fn seal_rtp_of_burst(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+        padding: u8,
+        index: u64,
+    ) -> Option<usize> {
+        self.seal(packet, header_len, payload, padding, index, Tag::WithBurst)
     }
 
     /// Encrypts the `payload_len` bytes behind the header where they are, and returns the length of
@@ -79,11 +81,65 @@ impl SealKey {
         payload_len: usize,
         index: u64,
     ) -> Option<usize> {
+        self.seal_in_place(packet, header_len, payload_len, index, Tag::Now)
+    }
+
+    /// The same for a packet of a burst, which is complete after [`SealKey::sign_burst`].
+    #[must_use]
+    pub fn seal_rtp_in_place_of_burst(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload_len: usize,
+        index: u64,
+    ) -> Option<usize> {
+        self.seal_in_place(packet, header_len, payload_len, index, Tag::WithBurst)
+    }
+
+    /// Makes what is still missing in a burst's packets, side by side where the processor can: they
+    /// are laid end to end, each `segment` bytes long but the last, which may be shorter, and have
+    /// these indices. `None` when that is not so.
+    #[must_use]
+    pub fn sign_burst(&self, burst: &mut [u8], segment: usize, indices: &[u64]) -> Option<()> {
+        self.0.sign_burst(burst, segment, indices)
+    }
+
+    fn seal(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload: &[u8],
+        padding: u8,
+        index: u64,
+        when: Tag,
+    ) -> Option<usize> {
+        let (header, out) = packet.split_at_mut_checked(header_len)?;
+        let envelope = envelope(header, index)?;
+        let body_len = payload.len() + usize::from(padding);
+        let out = out.get_mut(..body_len + self.overhead())?;
+        // The last byte of padding counts all of it; the others mean nothing.
+        let mut zeros = [0; u8::MAX as usize];
+        let filler = zeros.get_mut(..usize::from(padding))?;
+        if let Some(last) = filler.last_mut() {
+            *last = padding;
+        }
+        self.0.seal(&envelope, payload, filler, out, when)?;
+        Some(header_len + out.len())
+    }
+
+    fn seal_in_place(
+        &self,
+        packet: &mut [u8],
+        header_len: usize,
+        payload_len: usize,
+        index: u64,
+        when: Tag,
+    ) -> Option<usize> {
         let (header, out) = packet.split_at_mut_checked(header_len)?;
         let envelope = envelope(header, index)?;
         let total = payload_len + self.overhead();
         let (body, tag) = out.get_mut(..total)?.split_at_mut_checked(payload_len)?;
-        self.0.seal_in_place(&envelope, body, tag)?;
+        self.0.seal_in_place(&envelope, body, tag, when)?;
         Some(header_len + total)
     }
 }
@@ -140,12 +196,11 @@ impl OpenKey {
 /// What is known of a packet by its header and index; `None` for a header that is none.
 fn envelope(header: &[u8], index: u64) -> Option<Envelope<'_>> {
     let ssrc = *header.get(8..)?.first_chunk()?;
-    let rollovers = (index >> 16) as u32;
     Some(Envelope {
         header,
         ssrc,
         index,
-        trailer: rollovers.to_be_bytes(),
+        trailer: rollover_bytes(index),
     })
 }
 
@@ -349,6 +404,46 @@ mod tests {
                 seal.seal_rtp(&mut packet, 11, b"a payload", 0, 9).is_none(),
                 "no header"
             );
+        }
+    }
+
+    #[test]
+    fn the_packets_of_a_burst_are_those_sealed_one_by_one() {
+        let mut generator = Generator::new(SEED);
+        for (profile, ..) in PROFILES {
+            let key = SealKey::new(profile, &master(&mut generator, profile)).unwrap();
+            for round in 0..300 {
+                let (count, size) = (1 + generator.below(40), 1 + generator.below(1_100));
+                let first = (generator.u64() >> 16) - 40;
+                let (mut singly, mut burst) = (Vec::new(), Vec::new());
+                let (template, header_len) = header(&mut generator, round, false);
+                let mut segment = 0;
+                for n in 0..count {
+                    let last = n + 1 == count;
+                    let len = if last {
+                        1 + generator.below(size)
+                    } else {
+                        size
+                    };
+                    let payload = generator.bytes(len);
+                    let index = first + n as u64;
+                    let mut packet = template.clone();
+                    let total = key.seal_rtp(&mut packet, header_len, &payload, 0, index);
+                    singly.extend(&packet[..total.unwrap()]);
+                    let mut packet = template.clone();
+                    let total = if generator.bool() {
+                        key.seal_rtp_of_burst(&mut packet, header_len, &payload, 0, index)
+                    } else {
+                        packet[header_len..][..len].copy_from_slice(&payload);
+                        key.seal_rtp_in_place_of_burst(&mut packet, header_len, len, index)
+                    };
+                    burst.extend(&packet[..total.unwrap()]);
+                    segment = segment.max(total.unwrap());
+                }
+                let indices: Vec<u64> = (0..count as u64).map(|n| first + n).collect();
+                key.sign_burst(&mut burst, segment, &indices).unwrap();
+                assert!(burst == singly, "{profile:?} {count} of {size}");
+            }
         }
     }
 

@@ -9,6 +9,11 @@ mod control;
 mod derivation;
 mod key;
 mod sequence;
+#[cfg(target_arch = "x86_64")]
+mod wide;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "narrow.rs"]
+mod wide;
 
 #[cfg(test)]
 mod vectors;

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, LessSafeKey, UnboundKey};
 
-use super::cipher::{Cipher, Envelope};
+use super::cipher::{Cipher, Envelope, Tag};
 use super::derivation::{Derivation, Label};
 use crate::command::{MasterKey, SrtpProfile};
 
@@ -81,7 +81,7 @@ fn key_stream_of_rfc_3711() {
     };
     let mut stream = vec![0; 0xFF02 * 16];
     cipher
-        .seal_in_place(&envelope, &mut stream, &mut [0; 10])
+        .seal_in_place(&envelope, &mut stream, &mut [0; 10], Tag::Now)
         .unwrap();
     let block = |number: usize| &stream[number * 16..][..16];
     for (number, expected) in [
@@ -103,16 +103,20 @@ const GCM_PAYLOAD: &[u8] = b"Gallia est omnis divisa in partes tres";
 /// Seals and opens by session keys as RFC 7714 gives them.
 fn check_gcm(cipher: &Cipher, envelope: &Envelope<'_>, payload: &[u8], sealed: &[u8]) {
     let mut out = vec![0; payload.len() + 16];
-    cipher.seal(envelope, payload, &[], &mut out).unwrap();
+    cipher
+        .seal(envelope, payload, &[], &mut out, Tag::Now)
+        .unwrap();
     assert_eq!(out, sealed);
     // The end of the payload given as filler makes no difference.
     let (start, end) = payload.split_at(payload.len() - 5);
-    cipher.seal(envelope, start, end, &mut out).unwrap();
+    cipher
+        .seal(envelope, start, end, &mut out, Tag::Now)
+        .unwrap();
     assert_eq!(out, sealed);
     let mut in_place = payload.to_vec();
     let mut tag = [0; 16];
     cipher
-        .seal_in_place(envelope, &mut in_place, &mut tag)
+        .seal_in_place(envelope, &mut in_place, &mut tag, Tag::Now)
         .unwrap();
     assert_eq!([&in_place[..], &tag].concat(), sealed);
 
