@@ -26,6 +26,8 @@ mod reports;
 mod resend;
 mod sender;
 mod session;
+#[cfg(test)]
+mod sizes;
 mod slab;
 mod source;
 mod speaking;
@@ -55,6 +57,7 @@ use hold::Hold;
 use outbox::Outbox;
 use random::Random;
 use relay::Relay;
+use reports::Material;
 use sender::{Sender, SenderKey};
 use session::{Session, SessionKey};
 use slab::Slab;
@@ -111,6 +114,7 @@ pub struct Engine {
     closing: VecDeque<(SessionId, Path, Instant)>,
     timers: Timers,
     plan: Plan,
+    material: Material,
     extension_list: ExtensionList,
     rtcp_plain: Box<[u8]>,
 }
@@ -156,6 +160,7 @@ impl Engine {
             closing: VecDeque::new(),
             timers: Timers::new(config.epoch.0),
             plan: Plan::new(),
+            material: Material::default(),
             extension_list: ExtensionList::new(),
             rtcp_plain: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),
             config,

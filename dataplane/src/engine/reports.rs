@@ -6,9 +6,11 @@ use super::Engine;
 use super::clock::{Ntp, duration_to_middle};
 use super::outbox::Outbox;
 use super::relay::remote_clock;
+use super::sender::{Sender, SenderKey};
 use super::session::{Session, SessionKey};
+use super::slab::Slab;
 use super::source::Source;
-use super::track::{Home, TrackKey, has_keyframes};
+use super::track::{Home, Track, TrackKey, has_keyframes};
 use crate::counters::Counters;
 use crate::id::Ssrc;
 use crate::limits::{CNAME_BYTES_MAX, TRACKS_PER_SESSION_MAX};
@@ -36,12 +38,21 @@ const _: () = assert!(
 
 /// What a subscriber is told of one stream.
 #[derive(Debug)]
-pub(super) struct SenderReport {
+struct SenderReport {
+    sender: SenderKey,
     ssrc: Ssrc,
     timestamp: u32,
     packets: u32,
     octets: u32,
-    cname: String,
+}
+
+/// What goes into the reports to one session. Its memory is used again for the next.
+#[derive(Debug, Default)]
+pub(super) struct Material {
+    senders: Vec<SenderReport>,
+    blocks: Vec<ReportBlock>,
+    /// Sources of video that the session sends.
+    video: Vec<Ssrc>,
 }
 
 /// What one round of reports to a session says.
@@ -49,6 +60,8 @@ struct Round<'a> {
     local: Ssrc,
     now: Ntp,
     senders: &'a [SenderReport],
+    /// Where the senders' names are.
+    names: &'a Slab<Sender>,
     blocks: &'a [ReportBlock],
     /// Bits per second that these sources may send together.
     remb: Option<(u64, &'a [Ssrc])>,
@@ -57,65 +70,38 @@ struct Round<'a> {
 impl Engine {
     /// Sends a session its reports: what it is sent, what of it arrives, and how much it may send.
     pub(super) fn send_reports(&mut self, now: Instant, key: SessionKey) {
+        let mut material = std::mem::take(&mut self.material);
         let ours = self.clock.ntp(now);
-        let senders = self.sender_reports(key, ours);
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        let tracks = &self.tracks;
-        let video: Vec<Ssrc> = session
-            .tracks
-            .iter()
-            .filter_map(|track| tracks.get(*track))
-            .filter(|track| has_keyframes(track.spec.kind))
-            .filter_map(super::track::Track::ssrc)
-            .collect();
-        let blocks: Vec<ReportBlock> = session
-            .sources
-            .iter_mut()
-            .filter(|source| !source.is_repair && source.reception.is_active())
-            .take(REPORT_BLOCKS_MAX)
-            .map(|source| report_block(now, source))
-            .collect();
-        let remb = (!video.is_empty())
-            .then_some((self.config.publisher_bitrate_bps_max, video.as_slice()));
-        if senders.is_empty() && blocks.is_empty() && remb.is_none() {
-            return;
-        }
-        let mut round = Round {
-            local: session.rtcp_ssrc,
-            now: ours,
-            senders: &senders,
-            blocks: &blocks,
-            remb,
-        };
-        loop {
-            let mut buffer = [0; COMPOUND_MAX];
-            let mut writer = RtcpWriter::new(&mut buffer);
-            let written = round.write(&mut writer);
-            let len = writer.len();
-            let compound = buffer.get(..len).unwrap_or_default();
-            send_compound(session, &mut self.outbox, &mut self.counters, compound);
-            let rest = round.senders.get(written..).unwrap_or_default();
-            if rest.is_empty() {
-                return;
-            }
-            round = Round {
-                senders: rest,
-                blocks: &[],
-                remb: None,
-                ..round
+        self.list_senders(key, ours, &mut material.senders);
+        if let Some(session) = self.sessions.get_mut(key) {
+            material.list_received(now, session, &self.tracks);
+            let Material {
+                senders,
+                blocks,
+                video,
+            } = &material;
+            let remb = (!video.is_empty())
+                .then_some((self.config.publisher_bitrate_bps_max, video.as_slice()));
+            let round = Round {
+                local: session.rtcp_ssrc,
+                now: ours,
+                senders,
+                names: &self.senders,
+                blocks,
+                remb,
             };
+            round.send(session, &mut self.outbox, &mut self.counters);
         }
+        self.material = material;
     }
 
-    /// What the session's senders report: those that sent something since the last time, and
+    /// Lists what the session's senders report: those that sent something since the last time, and
     /// whose publisher has said how its RTP clock relates to time.
-    fn sender_reports(&mut self, key: SessionKey, ours: Ntp) -> Vec<SenderReport> {
+    fn list_senders(&mut self, key: SessionKey, ours: Ntp, reports: &mut Vec<SenderReport>) {
+        reports.clear();
         let Some(session) = self.sessions.get(key) else {
-            return Vec::new();
+            return;
         };
-        let mut reports = Vec::new();
         for &(sender_key, ssrc) in &session.senders {
             let Some(sender) = self.senders.get_mut(sender_key) else {
                 continue;
@@ -139,14 +125,13 @@ impl Engine {
             };
             sender.reported = sender.packets;
             reports.push(SenderReport {
+                sender: sender_key,
                 ssrc,
                 timestamp,
                 packets: sender.packets,
                 octets: sender.octets,
-                cname: sender.spec.cname.clone(),
             });
         }
-        reports
     }
 
     /// Asks a session for the packets of it that are missing and due.
@@ -208,7 +193,50 @@ impl Engine {
     }
 }
 
-impl Round<'_> {
+impl Material {
+    /// Lists what comes from the session: its sources, and those of its video.
+    fn list_received(&mut self, now: Instant, session: &mut Session, tracks: &Slab<Track>) {
+        self.video.clear();
+        let own = session.tracks.iter().filter_map(|key| tracks.get(*key));
+        let video = own.filter(|track| has_keyframes(track.spec.kind));
+        self.video.extend(video.filter_map(Track::ssrc));
+        self.blocks.clear();
+        let sources = session
+            .sources
+            .iter_mut()
+            .filter(|source| !source.is_repair && source.reception.is_active())
+            .take(REPORT_BLOCKS_MAX);
+        self.blocks
+            .extend(sources.map(|source| report_block(now, source)));
+    }
+}
+
+impl<'a> Round<'a> {
+    /// Sends all of it, in as many compounds as it takes; nothing where there is nothing to say.
+    fn send(mut self, session: &mut Session, outbox: &mut Outbox, counters: &mut Counters) {
+        if self.senders.is_empty() && self.blocks.is_empty() && self.remb.is_none() {
+            return;
+        }
+        loop {
+            let mut buffer = [0; COMPOUND_MAX];
+            let mut writer = RtcpWriter::new(&mut buffer);
+            let written = self.write(&mut writer);
+            let len = writer.len();
+            let compound = buffer.get(..len).unwrap_or_default();
+            send_compound(session, outbox, counters, compound);
+            let rest = self.senders.get(written..).unwrap_or_default();
+            if rest.is_empty() {
+                return;
+            }
+            self = Round {
+                senders: rest,
+                blocks: &[],
+                remb: None,
+                ..self
+            };
+        }
+    }
+
     /// Writes one compound, which begins with a report (RFC 3550 section 6.1), and returns how
     /// many senders it covers.
     fn write(&self, writer: &mut RtcpWriter<'_>) -> usize {
@@ -216,7 +244,7 @@ impl Round<'_> {
         let begun = match self.senders.first() {
             Some(first) => {
                 written = 1;
-                first.write(writer, self.now, self.blocks)
+                first.write(writer, self.now, self.cname(first), self.blocks)
             }
             None => writer.receiver_report(self.local, self.blocks),
         };
@@ -227,8 +255,9 @@ impl Round<'_> {
             debug_assert!(fits, "the first packets always fit");
         }
         for report in self.senders.iter().skip(1) {
-            let len = SENDER_REPORT_LEN + sdes_len(report.cname.len());
-            if writer.len() + len > COMPOUND_MAX || !report.write(writer, self.now, &[]) {
+            let cname = self.cname(report);
+            let len = SENDER_REPORT_LEN + sdes_len(cname.len());
+            if writer.len() + len > COMPOUND_MAX || !report.write(writer, self.now, cname, &[]) {
                 break;
             }
             written += 1;
@@ -236,10 +265,21 @@ impl Round<'_> {
         // A sender that does not even fit alone is passed over, or the round would never end.
         written.max(1)
     }
+
+    fn cname(&self, report: &SenderReport) -> &'a str {
+        let sender = self.names.get(report.sender);
+        sender.map_or("", |sender| sender.spec.cname.as_str())
+    }
 }
 
 impl SenderReport {
-    fn write(&self, writer: &mut RtcpWriter<'_>, now: Ntp, blocks: &[ReportBlock]) -> bool {
+    fn write(
+        &self,
+        writer: &mut RtcpWriter<'_>,
+        now: Ntp,
+        cname: &str,
+        blocks: &[ReportBlock],
+    ) -> bool {
         writer.sender_report(
             self.ssrc,
             now.0,
@@ -247,7 +287,7 @@ impl SenderReport {
             self.packets,
             self.octets,
             blocks,
-        ) && writer.sdes_cname(self.ssrc, &self.cname)
+        ) && writer.sdes_cname(self.ssrc, cname)
     }
 }
 

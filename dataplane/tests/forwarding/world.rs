@@ -155,12 +155,17 @@ pub(crate) struct Peer {
     pub(crate) ice: IceSpec,
     pub(crate) seal: Context,
     pub(crate) open: Context,
+    profile: SrtpProfile,
     transactions: u8,
 }
 
 impl Peer {
     /// A client whose session is open, and who has not said anything yet.
     pub(crate) fn open(world: &mut World, number: u64) -> Peer {
+        Peer::open_with(world, number, SrtpProfile::AeadAes128Gcm)
+    }
+
+    fn open_with(world: &mut World, number: u64, profile: SrtpProfile) -> Peer {
         let ice = credentials(number, "a");
         let spec = SessionSpec {
             session: SessionId(number),
@@ -173,20 +178,27 @@ impl Peer {
         };
         world.command(Command::Open(Box::new(spec)));
         let address = SocketAddr::from(([192, 0, 2, number as u8], 5_000));
-        let [receive, send] = [number as u8, 100 + number as u8].map(context);
+        let seeds = [number as u8, 100 + number as u8];
+        let [receive, send] = seeds.map(|seed| context_with(seed, profile));
         Peer {
             session: SessionId(number),
             path: Path::udp(address),
             ice,
             seal: receive,
             open: send,
+            profile,
             transactions: 0,
         }
     }
 
     /// A client whose connection is up.
     pub(crate) fn connect(world: &mut World, number: u64) -> Peer {
-        let mut peer = Peer::open(world, number);
+        Peer::connect_with(world, number, SrtpProfile::AeadAes128Gcm)
+    }
+
+    /// The same with another SRTP profile.
+    pub(crate) fn connect_with(world: &mut World, number: u64, profile: SrtpProfile) -> Peer {
+        let mut peer = Peer::open_with(world, number, profile);
         peer.check(world, true);
         peer.handshake(world);
         world.sent_to(peer.path);
@@ -196,12 +208,9 @@ impl Peer {
     /// The handshake threads say that it is done.
     pub(crate) fn handshake(&self, world: &mut World) {
         let number = self.session.0 as u8;
-        let [receive, send] = [number, 100 + number].map(|seed| MasterKey {
-            key: vec![seed; 16],
-            salt: vec![seed ^ 0xff; 12],
-        });
+        let [receive, send] = [number, 100 + number].map(|seed| master(seed, self.profile));
         let keys = Box::new(SrtpKeys {
-            profile: SrtpProfile::AeadAes128Gcm,
+            profile: self.profile,
             receive,
             send,
         });
@@ -282,10 +291,32 @@ pub(crate) fn of_kind<T: Clone + 'static>(packets: &[Box<dyn rtcp::Packet>]) -> 
 }
 
 pub(crate) fn context(seed: u8) -> Context {
+    context_with(seed, SrtpProfile::AeadAes128Gcm)
+}
+
+fn master(seed: u8, profile: SrtpProfile) -> MasterKey {
+    let (key_len, salt_len) = match profile {
+        SrtpProfile::AeadAes128Gcm => (16, 12),
+        SrtpProfile::AeadAes256Gcm => (32, 12),
+        SrtpProfile::Aes128CmHmacSha1_80 => (16, 14),
+    };
+    MasterKey {
+        key: vec![seed; key_len],
+        salt: vec![seed ^ 0xff; salt_len],
+    }
+}
+
+fn context_with(seed: u8, profile: SrtpProfile) -> Context {
+    let MasterKey { key, salt } = master(seed, profile);
+    let profile = match profile {
+        SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
+        SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
+        SrtpProfile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
+    };
     Context::new(
-        &[seed; 16],
-        &[seed ^ 0xff; 12],
-        ProtectionProfile::AeadAes128Gcm,
+        &key,
+        &salt,
+        profile,
         None,
         None,
         AwsLcRsProvider::new().crypto(),
