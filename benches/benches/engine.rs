@@ -4,19 +4,13 @@
 //! `cargo bench -p benches --bench engine`, with `-- --json` for programs, or `-- --profile` for one
 //! scene without its floor, to be run under a profiler.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant, UNIX_EPOCH};
-
 use benches::allocations::{self, Counting};
-use benches::call::{self, Load};
+use benches::call::Load;
 use benches::cpu::{self, median};
+use benches::engine::{Bursts, Scene, forward_all, prepare};
 use benches::floor::Forwarder;
-use benches::publisher::Publisher;
 use benches::table::{Cell, Table};
 use dataplane::command::MediaKind;
-use dataplane::engine::{Engine, EngineConfig};
-use dataplane::limits::BURST_BYTES_MAX;
-use dataplane::transmit::Path;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -33,129 +27,10 @@ const ROUND_BURSTS_MAX: usize = 500;
 /// Rounds under a profiler, where everything takes fifty times as long.
 const PROFILE_ROUNDS: usize = 4;
 
-/// An engine with a call, and what came of it.
-struct Scene {
-    engine: Engine,
-    now: Instant,
-    slot: Vec<u8>,
-    packets: u64,
-    sends: u64,
-}
-
-impl Scene {
-    #[expect(clippy::disallowed_methods, reason = "a beginning for simulated time")]
-    fn new(load: &Load) -> Scene {
-        let now = Instant::now();
-        let engine = Engine::new(EngineConfig {
-            epoch: (now, UNIX_EPOCH + Duration::from_secs(1_000_000)),
-            seed: 42,
-            sessions_max: 1_000,
-            publisher_bitrate_bps_max: 2_500_000,
-            hold_max: Duration::ZERO,
-        });
-        let mut scene = Scene {
-            engine,
-            now,
-            slot: vec![0; BURST_BYTES_MAX],
-            packets: 0,
-            sends: 0,
-        };
-        for client in 0..=load.subscribers {
-            scene.engine.handle_command(now, call::open(client));
-            scene.check(client);
-            scene.engine.handle_command(now, call::connect(client));
-        }
-        for command in call::streams(load) {
-            scene.engine.handle_command(now, command);
-        }
-        scene.drain();
-        scene
-    }
-
-    fn check(&mut self, client: usize) {
-        let mut check = call::check(client);
-        let len = check.len();
-        self.engine
-            .handle_datagrams(self.now, path(client), &mut check, len);
-    }
-
-    /// A burst arrives, as the driver hands it over; what follows from it leaves.
-    fn forward(&mut self, run: &mut [u8], segment: usize) {
-        self.engine
-            .handle_datagrams(self.now, path(0), run, segment);
-        if self
-            .engine
-            .poll_timeout()
-            .is_some_and(|due| due <= self.now)
-        {
-            self.engine.handle_timeout(self.now);
-        }
-        self.drain();
-    }
-
-    fn drain(&mut self) {
-        while let Some(transmit) = self.engine.poll_transmit(self.now, &mut self.slot) {
-            if transmit.len > transmit.segment || is_media(&self.slot) {
-                self.packets += transmit.segments() as u64;
-                self.sends += 1;
-            }
-        }
-        while self.engine.poll_dtls().is_some() {}
-        while self.engine.poll_event().is_some() {}
-    }
-}
-
-fn path(client: usize) -> Path {
-    let [a, b, c, d] = (0x0a00_0000 + client as u32).to_be_bytes();
-    Path::udp(SocketAddr::from(([a, b, c, d], 5_000)))
-}
-
-fn is_media(slot: &[u8]) -> bool {
-    dataplane::wire::classify(slot) == Some(dataplane::wire::Protocol::Rtp)
-}
-
-/// Bursts that were made before they are needed.
-struct Bursts {
-    publisher: Publisher,
-    runs: Vec<Vec<u8>>,
-    segment: usize,
-}
-
-impl Bursts {
-    fn new(load: Load) -> Bursts {
-        let count = ROUND_PACKETS / (load.burst * load.subscribers);
-        Bursts {
-            publisher: Publisher::new(load),
-            runs: vec![Vec::new(); count.clamp(ROUND_BURSTS_MIN, ROUND_BURSTS_MAX)],
-            segment: 0,
-        }
-    }
-
-    fn make(&mut self) {
-        for run in &mut self.runs {
-            self.segment = self.publisher.write_burst(0, run);
-        }
-    }
-}
-
-/// Makes the next bursts, and renews every client's consent.
-fn prepare(scene: &mut Scene, bursts: &mut Bursts, load: &Load) {
-    bursts.make();
-    for client in 0..=load.subscribers {
-        scene.check(client);
-    }
-    scene.drain();
-    (scene.packets, scene.sends) = (0, 0);
-}
-
-/// What is measured. Never inlined, so that a profiler can be told to look at nothing else.
-#[inline(never)]
-fn forward_all(scene: &mut Scene, bursts: &mut Bursts, load: &Load) {
-    let between = Duration::from_nanos(1_000_000_000 / load.bursts_per_second);
-    for run in &mut bursts.runs {
-        scene.now += between;
-        scene.forward(run, bursts.segment);
-    }
+/// The bursts of a round.
+fn bursts_of(load: &Load) -> Bursts {
+    let count = ROUND_PACKETS / (load.burst * load.subscribers);
+    Bursts::new(*load, count.clamp(ROUND_BURSTS_MIN, ROUND_BURSTS_MAX))
 }
 
 /// One round of the engine: CPU nanoseconds, and allocations.
@@ -179,8 +54,8 @@ fn floor_round(floor: &mut Forwarder, bursts: &mut Bursts) -> u64 {
 }
 
 fn measure(table: &Table, load: Load) {
-    let (mut scene, mut bursts) = (Scene::new(&load), Bursts::new(load));
-    let (mut floor, mut floor_bursts) = (Forwarder::new(&load), Bursts::new(load));
+    let (mut scene, mut bursts) = (Scene::new(&load), bursts_of(&load));
+    let (mut floor, mut floor_bursts) = (Forwarder::new(&load), bursts_of(&load));
     let packets = (bursts.runs.len() * load.burst * load.subscribers) as u64;
     engine_round(&mut scene, &mut bursts, &load);
     floor_round(&mut floor, &mut floor_bursts);
@@ -218,7 +93,7 @@ fn kind(load: &Load) -> &'static str {
 
 fn profile() {
     let load = Load::video(50, 10, 30);
-    let (mut scene, mut bursts) = (Scene::new(&load), Bursts::new(load));
+    let (mut scene, mut bursts) = (Scene::new(&load), bursts_of(&load));
     let mut packets = 0;
     for _ in 0..PROFILE_ROUNDS {
         prepare(&mut scene, &mut bursts, &load);

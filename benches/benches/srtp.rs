@@ -1,5 +1,6 @@
 //! What do SRTP's transforms cost: ours, and those of `webrtc-srtp` (which allocates its results)?
 //! And is a subscriber's packet cheaper sealed straight from the log, or copied and sealed in place?
+//! What do thousands of keys cost, and what is won by making the tags of a burst together?
 //!
 //! `cargo bench -p benches --bench srtp`, with `-- --json` for programs.
 
@@ -25,6 +26,10 @@ const SUBSCRIBERS: usize = 50;
 
 /// Packets in the log that is sealed from: a video track's.
 const LOG_PACKETS: usize = dataplane::limits::VIDEO_LOG_PACKETS;
+
+/// Subscribers whose keys are used in turn.
+const KEYS: [usize; 4] = [10, 100, 1_000, 10_000];
+const KEY_ROUNDS: usize = 9;
 
 const PROFILES: [(SrtpProfile, ProtectionProfile); 3] = [
     (SrtpProfile::AeadAes128Gcm, ProtectionProfile::AeadAes128Gcm),
@@ -186,6 +191,61 @@ fn log(table: &Table, profile: SrtpProfile, payload_len: usize) {
     ]);
 }
 
+/// Packets for as many subscribers as there are keys, one after the other.
+fn keys(table: &Table, profile: SrtpProfile, payload_len: usize) {
+    let payload = vec![7; payload_len];
+    let mut slot = vec![0; DATAGRAM_BYTES_MAX];
+    let header_len = write_header(&mut slot);
+    let mut cells = vec![Cell::text(name(profile)), Cell::Count(payload_len as u64)];
+    for count in KEYS {
+        let keys: Vec<SealKey> = (0..count).map(|n| seal_key(profile, n)).collect();
+        let ns = per_call(KEY_ROUNDS, CALLS.max(count as u64), |index| {
+            let key = &keys[index as usize % count];
+            black_box(key.seal_rtp(&mut slot, header_len, black_box(&payload), 0, index));
+        });
+        cells.push(Cell::Value(ns, 0));
+    }
+    table.row(&cells);
+}
+
+/// A burst in counter mode: each packet with its tag, and all tags together.
+fn burst(table: &Table, payload_len: usize, count: usize) {
+    let key = seal_key(SrtpProfile::Aes128CmHmacSha1_80, 0);
+    let payload = vec![7; payload_len];
+    let header_len = write_header(&mut [0; DATAGRAM_BYTES_MAX]);
+    let segment = header_len + payload_len + key.overhead();
+    let mut slot = vec![0; count * segment];
+    slot.chunks_mut(segment).for_each(|room| {
+        write_header(room);
+    });
+    let indices: Vec<u64> = (0..count as u64).collect();
+    let calls = CALLS / count as u64;
+    let (mut singly, mut together, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..KEY_ROUNDS {
+        let one = per_call(1, calls, |_| {
+            for (room, index) in slot.chunks_mut(segment).zip(&indices) {
+                black_box(key.seal_rtp(room, header_len, &payload, 0, *index));
+            }
+        });
+        let all = per_call(1, calls, |_| {
+            for (room, index) in slot.chunks_mut(segment).zip(&indices) {
+                black_box(key.seal_rtp_of_burst(room, header_len, &payload, 0, *index));
+            }
+            black_box(key.sign_burst(&mut slot, segment, &indices));
+        });
+        singly.push(one / count as f64);
+        together.push(all / count as f64);
+        ratios.push(all / one);
+    }
+    table.row(&[
+        Cell::Count(payload_len as u64),
+        Cell::Count(count as u64),
+        Cell::Value(median(&mut singly), 0),
+        Cell::Value(median(&mut together), 0),
+        Cell::Value(median(&mut ratios), 2),
+    ]);
+}
+
 fn main() {
     cpu::pin(cpu::MEASURED_CORE);
     let table = Table::new(
@@ -220,6 +280,26 @@ fn main() {
     for (ours, _) in PROFILES {
         for payload in [160, 1150] {
             log(&table, ours, payload);
+        }
+    }
+    let table = Table::new(
+        "keys",
+        "A packet for each key in turn, CPU ns per packet by keys",
+        &["profile", "payload", "10", "100", "1000", "10000"],
+    );
+    for (ours, _) in PROFILES {
+        for payload in [160, 1150] {
+            keys(&table, ours, payload);
+        }
+    }
+    let table = Table::new(
+        "counter_mode_bursts",
+        "Bursts in counter mode, tags one by one and together, CPU ns per packet",
+        &["payload", "burst", "one_by_one", "together", "ratio"],
+    );
+    for payload in [160, 1150] {
+        for count in [1, 2, 3, 4, 5, 6, 8, 10, 16, 32] {
+            burst(&table, payload, count);
         }
     }
 }

@@ -2,8 +2,9 @@
 //! publishes one stream or more, clients 1 to n receive all of them.
 
 use dataplane::command::{
-    Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Format, IceSpec, MasterKey, MediaKind,
-    PayloadKind, SenderFormat, SenderSpec, SessionSpec, Source, SrtpKeys, SrtpProfile, TrackSpec,
+    Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Fingerprint, Format, IceSpec, MasterKey,
+    MediaKind, PayloadKind, SenderFormat, SenderSpec, SessionSpec, Source, SrtpKeys, SrtpProfile,
+    TrackSpec,
 };
 use dataplane::id::{Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
 use dataplane::wire::ExtensionBlock;
@@ -12,9 +13,6 @@ use stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_PRIORITY, ATTR_USE_CANDIDATE, 
 use stun::fingerprint::FINGERPRINT;
 use stun::integrity::MessageIntegrity;
 use stun::message::{BINDING_REQUEST, Message, Setter, TransactionId};
-
-/// The profile that every client speaks: what browsers agree on with us.
-pub const PROFILE: SrtpProfile = SrtpProfile::AeadAes128Gcm;
 
 /// The first stream's SSRC at its publisher; the others' follow.
 pub const SSRC: Ssrc = Ssrc(0x1234_5678);
@@ -26,9 +24,13 @@ pub const PAYLOAD_TYPE: PayloadType = PayloadType(96);
 pub const STREAMS_MAX: usize = 16;
 
 const REPAIR_TYPE: PayloadType = PayloadType(97);
-const MID_ID: u8 = 4;
+/// Header extension id of the MID.
+pub const MID_ID: u8 = 4;
+
 const SEND_TIME_ID: u8 = 3;
-const LEVEL_ID: u8 = 1;
+
+/// Header extension id of the audio level.
+pub const LEVEL_ID: u8 = 1;
 
 /// Payload bytes of the smallest packet of a voice.
 pub const VOICE_MIN: usize = 31;
@@ -53,7 +55,12 @@ pub struct Load {
     pub varied: bool,
     /// Bursts a second, of all streams together.
     pub bursts_per_second: u64,
+    /// What every client speaks.
+    pub profile: SrtpProfile,
 }
+
+/// What browsers agree on with us.
+pub const PROFILE: SrtpProfile = SrtpProfile::AeadAes128Gcm;
 
 impl Load {
     /// Frames of video: bursts of `burst` packets of 1150 bytes.
@@ -67,6 +74,7 @@ impl Load {
             payload: 1150,
             varied: false,
             bursts_per_second,
+            profile: PROFILE,
         }
     }
 
@@ -81,6 +89,7 @@ impl Load {
             payload: 160,
             varied: false,
             bursts_per_second,
+            profile: PROFILE,
         }
     }
 
@@ -109,7 +118,7 @@ impl Load {
     #[must_use]
     pub fn extensions(&self) -> ExtensionBlock {
         let mut block = ExtensionBlock::new();
-        block.push(MID_ID, b"0");
+        block.push(MID_ID, mid_of(self.kind).as_bytes());
         match self.kind {
             MediaKind::Audio => block.push(LEVEL_ID, &[60]),
             MediaKind::Video => block.push(SEND_TIME_ID, &[1, 2, 3]),
@@ -130,12 +139,17 @@ impl Load {
 
 /// The key of a client, in both directions.
 #[must_use]
-pub fn master_key(client: usize) -> MasterKey {
-    let mut key = vec![7; 8];
-    key.extend((client as u64).to_le_bytes());
+pub fn master_key(profile: SrtpProfile, client: usize) -> MasterKey {
+    let (key_len, salt_len) = match profile {
+        SrtpProfile::AeadAes128Gcm => (16, 12),
+        SrtpProfile::AeadAes256Gcm => (32, 12),
+        SrtpProfile::Aes128CmHmacSha1_80 => (16, 14),
+    };
+    let mut key = (client as u64).to_le_bytes().to_vec();
+    key.resize(key_len, 7);
     MasterKey {
         key,
-        salt: vec![9; 12],
+        salt: vec![9; salt_len],
     }
 }
 
@@ -145,7 +159,9 @@ pub fn password(client: usize) -> String {
     format!("a-password-of-22-characters-{client}")
 }
 
-fn credentials(client: usize) -> IceSpec {
+/// What the node expects of a client.
+#[must_use]
+pub fn credentials(client: usize) -> IceSpec {
     IceSpec {
         local_ufrag: format!("node{client}"),
         local_pwd: password(client),
@@ -153,14 +169,19 @@ fn credentials(client: usize) -> IceSpec {
     }
 }
 
-/// Expects a client.
+/// Expects a client, whose keys will be known without a handshake.
 pub fn open(client: usize) -> Command {
+    expect(client, Vec::new())
+}
+
+/// Expects a client with one of these certificates.
+pub fn expect(client: usize, fingerprints: Vec<Fingerprint>) -> Command {
     Command::Open(Box::new(SessionSpec {
         session: SessionId(client as u64),
         ice: credentials(client),
         dtls: DtlsSpec {
             role: DtlsRole::Server,
-            fingerprints: Vec::new(),
+            fingerprints,
         },
         cname: format!("peer-{client}"),
     }))
@@ -192,13 +213,14 @@ pub fn check(client: usize) -> Vec<u8> {
 }
 
 /// The handshake of a client is done.
-pub fn connect(client: usize) -> Command {
+pub fn connect(load: &Load, client: usize) -> Command {
+    let profile = load.profile;
     Command::DtlsConnected {
         session: SessionId(client as u64),
         keys: Box::new(SrtpKeys {
-            profile: PROFILE,
-            receive: master_key(client),
-            send: master_key(client),
+            profile,
+            receive: master_key(profile, client),
+            send: master_key(profile, client),
         }),
     }
 }
@@ -208,43 +230,62 @@ pub fn connect(client: usize) -> Command {
 pub fn streams(load: &Load) -> Vec<Command> {
     let mut commands = Vec::new();
     for stream in 0..load.streams {
-        commands.push(Command::Publish {
-            session: SessionId(0),
-            track: Box::new(track(load, stream)),
-        });
+        let track = TrackId(stream as u64);
+        commands.push(publish(load, 0, track, source_ssrc(stream)));
         for client in 1..=load.subscribers {
-            let sender = sender(load, client, stream);
-            let id = sender.sender;
-            commands.push(Command::AddSender {
-                session: SessionId(client as u64),
-                sender: Box::new(sender),
-            });
-            commands.push(Command::Feed {
-                sender: id,
-                source: Some(feed(load, stream)),
-            });
+            let number = (client * STREAMS_MAX + stream) as u32;
+            commands.extend(receive(load, client, number, track));
         }
     }
     commands
 }
 
-fn mid() -> Mid {
-    Mid::new(b"0").expect("one byte is neither empty nor too long")
+/// A client publishes a stream of this kind.
+pub fn publish(load: &Load, client: usize, track: TrackId, ssrc: Ssrc) -> Command {
+    Command::Publish {
+        session: SessionId(client as u64),
+        track: Box::new(track_spec(load, track, ssrc)),
+    }
+}
+
+/// A client receives a track as its stream `number`, which is its SSRC too.
+pub fn receive(load: &Load, client: usize, number: u32, track: TrackId) -> [Command; 2] {
+    let sender = SenderId(u64::from(number));
+    [
+        Command::AddSender {
+            session: SessionId(client as u64),
+            sender: Box::new(sender_spec(load, sender, number)),
+        },
+        Command::Feed {
+            sender,
+            source: Some(feed(load, track)),
+        },
+    ]
+}
+
+/// The MID of a kind's section.
+#[must_use]
+pub fn mid_of(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Video => "0",
+        MediaKind::Audio => "1",
+    }
+}
+
+fn mid(load: &Load) -> Mid {
+    Mid::new(mid_of(load.kind).as_bytes()).expect("one byte is neither empty nor too long")
 }
 
 fn repair(load: &Load) -> Option<PayloadType> {
     (load.kind == MediaKind::Video).then_some(REPAIR_TYPE)
 }
 
-fn track(load: &Load, stream: usize) -> TrackSpec {
+fn track_spec(load: &Load, track: TrackId, ssrc: Ssrc) -> TrackSpec {
     TrackSpec {
-        track: TrackId(stream as u64),
+        track,
         kind: load.kind,
-        mid: mid(),
-        sources: vec![Source {
-            ssrc: source_ssrc(stream),
-            rtx: None,
-        }],
+        mid: mid(load),
+        sources: vec![Source { ssrc, rtx: None }],
         formats: vec![Format {
             payload_type: PAYLOAD_TYPE,
             clock_rate: load.clock_rate(),
@@ -262,12 +303,11 @@ pub fn source_ssrc(stream: usize) -> Ssrc {
     Ssrc(SSRC.0 + stream as u32)
 }
 
-fn sender(load: &Load, client: usize, stream: usize) -> SenderSpec {
-    let ssrc = (client * STREAMS_MAX + stream) as u32;
+fn sender_spec(load: &Load, sender: SenderId, ssrc: u32) -> SenderSpec {
     SenderSpec {
-        sender: SenderId(u64::from(ssrc)),
+        sender,
         kind: load.kind,
-        mid: mid(),
+        mid: mid(load),
         ssrc: Ssrc(ssrc),
         rtx: repair(load).map(|_| Ssrc(0x8000_0000 | ssrc)),
         extensions: load.extension_ids(),
@@ -275,9 +315,9 @@ fn sender(load: &Load, client: usize, stream: usize) -> SenderSpec {
     }
 }
 
-fn feed(load: &Load, stream: usize) -> Feed {
+fn feed(load: &Load, track: TrackId) -> Feed {
     Feed {
-        track: TrackId(stream as u64),
+        track,
         payload_types: vec![Some(SenderFormat {
             payload_type: PAYLOAD_TYPE,
             rtx: repair(load),

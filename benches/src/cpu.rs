@@ -77,14 +77,29 @@ impl Thread {
         let helper = format!("iou-wrk-{}", self.id);
         tasks()
             .filter(|(id, name)| *id == self.id || *name == helper)
-            .map(|(id, _)| scheduled_ns(&id))
+            .map(|(id, _)| scheduled_ns("self", &id))
             .sum()
     }
 }
 
-/// Thread ids and names.
+/// Nanoseconds of CPU that a process's threads with names that begin so have used.
+#[must_use]
+pub fn of_threads_ns(pid: u32, name: &str) -> u64 {
+    let process = pid.to_string();
+    tasks_of(&process)
+        .filter(|(_, its)| its.starts_with(name))
+        .map(|(id, _)| scheduled_ns(&process, &id))
+        .sum()
+}
+
+/// Thread ids and names of this process.
 fn tasks() -> impl Iterator<Item = (String, String)> {
-    let entries = fs::read_dir("/proc/self/task").into_iter().flatten();
+    tasks_of("self")
+}
+
+fn tasks_of(process: &str) -> impl Iterator<Item = (String, String)> + use<> {
+    let path: PathBuf = ["/proc", process, "task"].iter().collect();
+    let entries = fs::read_dir(path).into_iter().flatten();
     entries.filter_map(Result::ok).filter_map(|entry| {
         let name = fs::read_to_string(entry.path().join("comm")).ok()?;
         let id = entry.file_name().into_string().ok()?;
@@ -92,8 +107,8 @@ fn tasks() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-fn scheduled_ns(id: &str) -> u64 {
-    let path: PathBuf = ["/proc/self/task", id, "schedstat"].iter().collect();
+fn scheduled_ns(process: &str, id: &str) -> u64 {
+    let path: PathBuf = ["/proc", process, "task", id, "schedstat"].iter().collect();
     let stat = fs::read_to_string(path).unwrap_or_default();
     let first = stat.split(' ').next().unwrap_or_default();
     first.parse().unwrap_or(0)

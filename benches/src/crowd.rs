@@ -328,8 +328,8 @@ pub fn connect(client: usize) -> Command {
         session: SessionId(client as u64),
         keys: Box::new(SrtpKeys {
             profile: PROFILE,
-            receive: master_key(0),
-            send: master_key(client),
+            receive: master_key(PROFILE, 0),
+            send: master_key(PROFILE, client),
         }),
     }
 }

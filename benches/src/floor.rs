@@ -16,7 +16,7 @@ use dataplane::limits::BURST_BYTES_MAX;
 use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
 use dataplane::wire::{ExtensionBlock, RtpHeader, RtpView};
 
-use crate::call::{Load, PROFILE, SSRC, STREAMS_MAX, master_key};
+use crate::call::{Load, SSRC, STREAMS_MAX, master_key};
 use crate::cpu;
 use crate::socket::Socket;
 
@@ -46,9 +46,11 @@ impl Forwarder {
     /// Never: the keys have the profile's length.
     #[must_use]
     pub fn new(load: &Load) -> Forwarder {
-        let seal = |client| SealKey::new(PROFILE, &master_key(client));
+        let profile = load.profile;
+        let seal = |client| SealKey::new(profile, &master_key(profile, client));
         Forwarder {
-            open: OpenKey::new(PROFILE, &master_key(0)).expect("a key of the profile's length"),
+            open: OpenKey::new(profile, &master_key(profile, 0))
+                .expect("a key of the profile's length"),
             seals: (1..=load.subscribers)
                 .map(|client| seal(client).expect("a key of the profile's length"))
                 .collect(),

@@ -15,7 +15,10 @@ pub mod call;
 pub mod floor;
 pub mod publisher;
 
+pub mod engine;
+
 pub mod crowd;
+pub mod node;
 pub mod rig;
 pub mod server;
 pub mod socket;

@@ -3,7 +3,7 @@
 use dataplane::srtp::{OpenKey, SealKey, SequenceWindow};
 use dataplane::wire::{ExtensionBlock, RtpHeader, RtpView};
 
-use crate::call::{Load, PAYLOAD_TYPE, PROFILE, VOICE_MIN, master_key, source_ssrc};
+use crate::call::{Load, PAYLOAD_TYPE, VOICE_MIN, master_key, source_ssrc};
 
 /// Largest header: 12 bytes and some extensions.
 const HEADER_ROOM: usize = 64;
@@ -27,7 +27,8 @@ impl Publisher {
     #[must_use]
     pub fn new(load: Load) -> Publisher {
         Publisher {
-            key: SealKey::new(PROFILE, &master_key(0)).expect("a key of the profile's length"),
+            key: SealKey::new(load.profile, &master_key(load.profile, 0))
+                .expect("a key of the profile's length"),
             load,
             extensions: load.extensions(),
             payload: vec![0x5a; load.payload],
@@ -103,9 +104,10 @@ impl Subscriber {
     /// # Panics
     /// Never: the key has the profile's length.
     #[must_use]
-    pub fn new(client: usize) -> Subscriber {
+    pub fn new(load: &Load, client: usize) -> Subscriber {
         Subscriber {
-            key: OpenKey::new(PROFILE, &master_key(client)).expect("a key of the profile's length"),
+            key: OpenKey::new(load.profile, &master_key(load.profile, client))
+                .expect("a key of the profile's length"),
             window: SequenceWindow::new(),
             plain: vec![0; 2048],
         }

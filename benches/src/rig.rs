@@ -56,7 +56,7 @@ impl Rig {
     /// # Errors
     /// What the system says.
     pub fn new(load: Load) -> io::Result<Rig> {
-        let subscriber = |client| Ok((Socket::bind()?, Subscriber::new(client)));
+        let subscriber = |client| Ok((Socket::bind()?, Subscriber::new(&load, client)));
         Ok(Rig {
             load,
             publisher: Publisher::new(load),

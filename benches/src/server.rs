@@ -78,7 +78,7 @@ impl Server {
         }
         self.refresh(sockets)?;
         for client in 0..sockets.len() {
-            self.command(call::connect(client))?;
+            self.command(call::connect(load, client))?;
         }
         for command in call::streams(load) {
             self.command(command)?;

@@ -122,9 +122,18 @@ impl Flock {
 
     /// What came of it since.
     pub(super) async fn report(&self) -> FlockReport {
+        self.ask().await.unwrap_or_default()
+    }
+
+    /// The same, for who does not run on tokio.
+    pub(super) fn report_blocking(&self) -> FlockReport {
+        self.ask().blocking_recv().unwrap_or_default()
+    }
+
+    fn ask(&self) -> oneshot::Receiver<FlockReport> {
         let (reply, replied) = oneshot::channel();
         self.order(Order::Report(reply));
-        replied.await.unwrap_or_default()
+        replied
     }
 
     /// All say goodbye.

@@ -23,6 +23,7 @@ mod whip;
 
 mod description;
 
+pub mod crowd;
 mod flock;
 mod leg;
 mod received;

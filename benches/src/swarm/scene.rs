@@ -308,7 +308,7 @@ impl<F: FnMut(News<'_>)> Stage<F> {
 }
 
 /// Each client has a socket: as many as the system lets this process have.
-fn raise_file_limit() {
+pub(super) fn raise_file_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let all = Rlimit {
         current: maximum,
