@@ -134,7 +134,7 @@ impl Floor {
     /// # Errors
     /// What the system says about its socket or its thread.
     pub fn start(load: &Load, place: Place, subscribers: Vec<SocketAddr>) -> io::Result<Floor> {
-        let socket = Socket::bind(place.server(), Place::Loopback)?;
+        let socket = Socket::bind_at(place.server(), Place::Loopback)?;
         socket.wait_in_calls(PATIENCE)?;
         let address = socket.address()?;
         let before = cpu::Thread::named(NAME);

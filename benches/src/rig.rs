@@ -49,7 +49,7 @@ impl Rig {
     /// # Errors
     /// What the system says.
     pub fn new(load: Load, place: Place) -> io::Result<Rig> {
-        let socket = |client| Socket::bind(place.client(client), place);
+        let socket = |client| Socket::bind_at(place.client(client), place);
         let subscriber = |client| Ok((socket(client)?, Subscriber::new(client)));
         Ok(Rig {
             load,

@@ -76,11 +76,19 @@ pub struct Run {
 }
 
 impl Socket {
-    /// Binds a free port at an address, with large buffers as far as the system allows.
+    /// Binds a free port on loopback, with large buffers as far as the system allows.
     ///
     /// # Errors
     /// What the system says.
-    pub fn bind(at: Ipv4Addr, place: Place) -> io::Result<Socket> {
+    pub fn bind() -> io::Result<Socket> {
+        Socket::bind_at(Ipv4Addr::LOCALHOST, Place::Loopback)
+    }
+
+    /// The same at an address of a place.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind_at(at: Ipv4Addr, place: Place) -> io::Result<Socket> {
         let udp = socket2::Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         if !place.arrives() {
             // It speaks for an address that is the device's to reach, not this machine's.
