@@ -24,6 +24,14 @@ const ROUND_PACKETS: usize = 5_000;
 const ROUND_BURSTS_MIN: usize = 20;
 const ROUND_BURSTS_MAX: usize = 500;
 
+/// Rounds, and bursts in each, that find the caches cold: making them so takes far longer.
+const COLD_ROUNDS: usize = 11;
+const COLD_BURSTS: usize = 20;
+
+/// What is written between two of them: more than a core has of caches.
+const SWEEP_BYTES: usize = 32 << 20;
+const LINE_BYTES: usize = 64;
+
 /// Rounds under a profiler, where everything takes fifty times as long.
 const PROFILE_ROUNDS: usize = 4;
 
@@ -31,6 +39,77 @@ const PROFILE_ROUNDS: usize = 4;
 fn bursts_of(load: &Load) -> Bursts {
     let count = ROUND_PACKETS / (load.burst * load.subscribers);
     Bursts::new(*load, count.clamp(ROUND_BURSTS_MIN, ROUND_BURSTS_MAX))
+}
+
+/// What other programs do to the caches while a worker sleeps between two frames.
+struct Sweep {
+    bytes: Vec<u64>,
+}
+
+impl Sweep {
+    fn new() -> Sweep {
+        Sweep {
+            bytes: vec![0; SWEEP_BYTES / size_of::<u64>()],
+        }
+    }
+
+    fn sweep(&mut self) {
+        for word in self.bytes.iter_mut().step_by(LINE_BYTES / size_of::<u64>()) {
+            *word = word.wrapping_add(1);
+        }
+        std::hint::black_box(&mut self.bytes);
+    }
+}
+
+/// One round of the engine, and one of the floor, each burst of which finds the caches cold: CPU
+/// nanoseconds.
+fn cold_rounds(
+    scene: &mut Scene,
+    floor: &mut Forwarder,
+    bursts: &mut [Bursts; 2],
+    load: &Load,
+    sweep: &mut Sweep,
+) -> [u64; 2] {
+    let [ours, theirs] = bursts;
+    prepare(scene, ours, load);
+    theirs.make();
+    let mut ns = [0; 2];
+    for (run, other) in ours.runs.iter_mut().zip(&theirs.runs).take(COLD_BURSTS) {
+        sweep.sweep();
+        let start = cpu::of_this_thread_ns();
+        scene.forward(run, ours.segment, load);
+        ns[0] += cpu::of_this_thread_ns() - start;
+        sweep.sweep();
+        let start = cpu::of_this_thread_ns();
+        floor.forward(other, theirs.segment, |_, burst, _| {
+            std::hint::black_box(burst);
+        });
+        ns[1] += cpu::of_this_thread_ns() - start;
+    }
+    ns
+}
+
+fn measure_cold(table: &Table, load: Load) {
+    let (mut scene, mut floor) = (Scene::new(&load), Forwarder::new(&load));
+    let mut bursts = [bursts_of(&load), bursts_of(&load)];
+    let mut sweep = Sweep::new();
+    let (mut ours, mut floors, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..COLD_ROUNDS {
+        let ns = cold_rounds(&mut scene, &mut floor, &mut bursts, &load, &mut sweep);
+        let [ns, floor_ns] = ns.map(|ns| ns as f64 / scene.packets as f64);
+        ours.push(ns);
+        floors.push(floor_ns);
+        ratios.push(ns / floor_ns);
+    }
+    table.row(&[
+        Cell::text(kind(&load)),
+        Cell::Count(load.subscribers as u64),
+        Cell::Count(load.burst as u64),
+        Cell::Count(load.payload as u64),
+        Cell::Value(median(&mut ours), 0),
+        Cell::Value(median(&mut floors), 0),
+        Cell::Value(median(&mut ratios), 2),
+    ]);
 }
 
 /// One round of the engine: CPU nanoseconds, and allocations.
@@ -134,5 +213,21 @@ fn main() {
             );
             measure(&table, Load::video(subscribers, burst, 30));
         }
+    }
+    let table = Table::new(
+        "engine_cold",
+        "The same with cold caches, as a worker finds them that slept between two frames",
+        &[
+            "kind",
+            "subscribers",
+            "burst",
+            "payload",
+            "ns_per_packet",
+            "floor_ns_per_packet",
+            "ratio",
+        ],
+    );
+    for subscribers in [10, 50, 500] {
+        measure_cold(&table, Load::video(subscribers, 10, 30));
     }
 }

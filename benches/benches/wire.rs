@@ -11,6 +11,7 @@ use benches::cpu::{self, median, quantile};
 use benches::floor::Floor;
 use benches::rig::{Rig, Round};
 use benches::server::Server;
+use benches::socket::Place;
 use benches::table::{Cell, Table};
 use dataplane::counters::Counters;
 use dataplane::driver::DriverChoice;
@@ -52,10 +53,19 @@ const COLUMNS: [&str; 19] = [
     "floor_loss",
 ];
 
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Scene {
+    load: Load,
+    /// `--egress-hold`.
+    hold: Duration,
+    place: Place,
+}
+
 /// A dataplane with its clients.
 struct Measured {
     driver: DriverChoice,
-    hold: Duration,
+    scene: Scene,
     server: Server,
     rig: Rig,
     rounds: Rounds,
@@ -71,8 +81,15 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn add(&mut self, round: Round) {
-        self.ns_per_packet.push(round.ns_per_packet());
+    fn add(&mut self, round: Round, place: Place) {
+        // Where nothing arrives, what was lost is counted at the end.
+        let packets = if place.arrives() {
+            round.received
+        } else {
+            round.expected
+        };
+        let ns = round.cpu_ns as f64 / packets.max(1) as f64;
+        self.ns_per_packet.push(ns);
         self.latencies_ns.extend(round.latencies_ns);
         self.expected += round.expected;
         self.received += round.received;
@@ -89,13 +106,14 @@ impl Rounds {
 }
 
 impl Measured {
-    fn start(driver: DriverChoice, load: Load, hold: Duration) -> io::Result<Measured> {
-        let rig = Rig::new(load)?;
-        let mut server = Server::start(driver, hold)?;
+    fn start(driver: DriverChoice, scene: Scene) -> io::Result<Measured> {
+        let Scene { load, hold, place } = scene;
+        let rig = Rig::new(load, place)?;
+        let mut server = Server::start(driver, hold, place)?;
         server.set_up(&load, &rig.sockets())?;
         Ok(Measured {
             driver,
-            hold,
+            scene,
             server,
             rig,
             rounds: Rounds::default(),
@@ -119,12 +137,13 @@ fn segments_per_send(before: &Counters, after: &Counters) -> f64 {
     media as f64 / sends.max(1) as f64
 }
 
-fn measure(table: &Table, load: Load, hold: Duration) -> io::Result<()> {
-    let mut floor_rig = Rig::new(load)?;
-    let floor = Floor::start(&load, floor_rig.addresses()?)?;
+fn measure(table: &Table, scene: Scene) -> io::Result<()> {
+    let Scene { load, place, .. } = scene;
+    let mut floor_rig = Rig::new(load, place)?;
+    let floor = Floor::start(&load, place, floor_rig.addresses()?)?;
     let mut measured = [DriverChoice::Uring, DriverChoice::Msg]
         .into_iter()
-        .map(|driver| Measured::start(driver, load, hold))
+        .map(|driver| Measured::start(driver, scene))
         .collect::<io::Result<Vec<_>>>()?;
     floor_rig.round(floor.address, &floor.thread, WARM_UP);
     let mut before = Vec::new();
@@ -132,23 +151,31 @@ fn measure(table: &Table, load: Load, hold: Duration) -> io::Result<()> {
         one.round(WARM_UP)?;
         before.push(one.server.counters()?);
     }
+    let sent_before = floor.sent();
     let mut floor_rounds = Rounds::default();
     for _ in 0..ROUNDS {
-        floor_rounds.add(floor_rig.round(floor.address, &floor.thread, ROUND));
+        floor_rounds.add(floor_rig.round(floor.address, &floor.thread, ROUND), place);
         for one in &mut measured {
             let round = one.round(ROUND)?;
-            one.rounds.add(round);
+            one.rounds.add(round, place);
         }
+    }
+    if !place.arrives() {
+        floor_rounds.received = floor.sent() - sent_before;
     }
     for (one, before) in measured.iter_mut().zip(&before) {
         let after = one.server.counters()?;
+        if !place.arrives() {
+            one.rounds.received = after.rtp_forwarded - before.rtp_forwarded;
+        }
         let segments = segments_per_send(before, &after);
-        row(table, &load, one, segments, &mut floor_rounds);
+        row(table, one, segments, &mut floor_rounds);
     }
     Ok(())
 }
 
-fn row(table: &Table, load: &Load, one: &mut Measured, segments: f64, floor: &mut Rounds) {
+fn row(table: &Table, one: &mut Measured, segments: f64, floor: &mut Rounds) {
+    let Scene { load, hold, place } = one.scene;
     let pairs = one.rounds.ns_per_packet.iter().zip(&floor.ns_per_packet);
     let mut ratios: Vec<f64> = pairs.map(|(ours, floor)| ours / floor).collect();
     table.row(&[
@@ -157,8 +184,8 @@ fn row(table: &Table, load: &Load, one: &mut Measured, segments: f64, floor: &mu
         Cell::Count(load.burst as u64),
         Cell::Count(load.payload as u64),
         Cell::Count(load.bursts_per_second),
-        Cell::Count(one.hold.as_micros() as u64),
-        Cell::text("lo"),
+        Cell::Count(hold.as_micros() as u64),
+        Cell::text(place.device()),
         Cell::text(one.driver.to_string()),
         // Copies, because a median sorts and the rounds are pairs.
         Cell::Value(median(&mut one.rounds.ns_per_packet.clone()), 0),
@@ -175,26 +202,48 @@ fn row(table: &Table, load: &Load, one: &mut Measured, segments: f64, floor: &mu
     ]);
 }
 
-fn main() -> io::Result<()> {
-    cpu::pin(cpu::LOAD_CORE);
-    let table = Table::new(
-        "wire",
-        "Forwarding over loopback, CPU ns per forwarded packet of the worker's thread",
-        &COLUMNS,
-    );
+/// The question's rows: `sink` among the program's arguments asks for those in the namespace of
+/// `scripts/sink`, whose device drops what is sent.
+fn scenes(place: Place) -> Vec<Scene> {
+    let scene = |load, hold| Scene { load, hold, place };
+    let mut scenes = Vec::new();
     for subscribers in [1, 10, 50] {
-        measure(
-            &table,
-            Load::video(subscribers, 10, 300),
-            EGRESS_HOLD_DEFAULT,
-        )?;
-        measure(&table, Load::audio(subscribers, 1000), Duration::ZERO)?;
+        let video = Load::video(subscribers, 10, 300);
+        scenes.push(scene(video, EGRESS_HOLD_DEFAULT));
+        scenes.push(scene(Load::audio(subscribers, 1000), Duration::ZERO));
     }
     // As one camera sends.
-    measure(&table, Load::video(50, 10, 30), EGRESS_HOLD_DEFAULT)?;
+    scenes.push(scene(Load::video(50, 10, 30), EGRESS_HOLD_DEFAULT));
     // A large room, of which nine speak.
     for hold in [Duration::ZERO, EGRESS_HOLD_DEFAULT, EGRESS_HOLD_MAX] {
-        measure(&table, Load::voices(100, 9), hold)?;
+        scenes.push(scene(Load::voices(100, 9), hold));
+    }
+    if !place.arrives() {
+        scenes.retain(|scene| scene.load.subscribers >= 50);
+    }
+    scenes
+}
+
+fn main() -> io::Result<()> {
+    cpu::pin(cpu::LOAD_CORE);
+    let place = if std::env::args().any(|argument| argument == "sink") {
+        Place::Sink
+    } else {
+        Place::Loopback
+    };
+    let table = Table::new(
+        "wire",
+        "Forwarding through sockets, CPU ns per forwarded packet of the worker's thread",
+        &COLUMNS,
+    );
+    // Numbers among the arguments, from 0, choose scenes.
+    let chosen: Vec<usize> = std::env::args()
+        .filter_map(|argument| argument.parse().ok())
+        .collect();
+    for (number, scene) in scenes(place).into_iter().enumerate() {
+        if chosen.is_empty() || chosen.contains(&number) {
+            measure(&table, scene)?;
+        }
     }
     Ok(())
 }

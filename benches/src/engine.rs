@@ -63,8 +63,9 @@ impl Scene {
             .handle_datagrams(self.now, path(client), &mut check, len);
     }
 
-    /// A burst arrives, as the driver hands it over; what follows from it leaves.
-    fn forward(&mut self, run: &mut [u8], segment: usize) {
+    /// The next burst arrives, as the driver hands it over; what follows from it leaves.
+    pub fn forward(&mut self, run: &mut [u8], segment: usize, load: &Load) {
+        self.now += Duration::from_nanos(1_000_000_000 / load.bursts_per_second);
         self.engine
             .handle_datagrams(self.now, path(0), run, segment);
         if self
@@ -140,9 +141,7 @@ pub fn prepare(scene: &mut Scene, bursts: &mut Bursts, load: &Load) {
 /// What is measured. Never inlined, so that a profiler can be told to look at nothing else.
 #[inline(never)]
 pub fn forward_all(scene: &mut Scene, bursts: &mut Bursts, load: &Load) {
-    let between = Duration::from_nanos(1_000_000_000 / load.bursts_per_second);
     for run in &mut bursts.runs {
-        scene.now += between;
-        scene.forward(run, bursts.segment);
+        scene.forward(run, bursts.segment, load);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use dataplane::wire::{ExtensionBlock, RtpHeader, RtpView};
 
 use crate::call::{Load, SSRC, STREAMS_MAX, master_key};
 use crate::cpu;
-use crate::socket::Socket;
+use crate::socket::{Place, Socket};
 
 /// The name of the floor program's thread.
 const NAME: &str = "floor";
@@ -125,6 +125,7 @@ pub struct Floor {
     pub address: SocketAddr,
     /// Its thread.
     pub thread: cpu::Thread,
+    sent: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     handle: Option<JoinHandle<()>>,
 }
@@ -134,27 +135,38 @@ impl Floor {
     ///
     /// # Errors
     /// What the system says about its socket or its thread.
-    pub fn start(load: &Load, subscribers: Vec<SocketAddr>) -> io::Result<Floor> {
-        let socket = Socket::bind()?;
+    pub fn start(load: &Load, place: Place, subscribers: Vec<SocketAddr>) -> io::Result<Floor> {
+        let socket = Socket::bind_at(place.server(), Place::Loopback)?;
         socket.wait_in_calls(PATIENCE)?;
         let address = socket.address()?;
         let before = cpu::Thread::named(NAME);
         let stop = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&stop);
+        let sent = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&sent);
         let mut forwarder = Forwarder::new(load);
         let handle = std::thread::Builder::new()
             .name(NAME.to_owned())
             .spawn(move || {
                 cpu::pin(cpu::MEASURED_CORE);
-                serve(&socket, &mut forwarder, &subscribers, &end);
+                serve(&socket, &mut forwarder, &subscribers, (&end, &count));
             })?;
         let thread = started(&before)?;
         Ok(Floor {
             address,
             thread,
+            sent,
             stop,
             handle: Some(handle),
         })
+    }
+}
+
+impl Floor {
+    /// Packets that the kernel took from it since its start.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -178,7 +190,12 @@ impl Drop for Floor {
     }
 }
 
-fn serve(socket: &Socket, forwarder: &mut Forwarder, to: &[SocketAddr], stop: &AtomicBool) {
+fn serve(
+    socket: &Socket,
+    forwarder: &mut Forwarder,
+    to: &[SocketAddr],
+    (stop, sent): (&AtomicBool, &AtomicU64),
+) {
     let mut received = vec![0; 1 << 16];
     while !stop.load(Ordering::Relaxed) {
         let Ok(run) = socket.receive(&mut received) else {
@@ -187,7 +204,10 @@ fn serve(socket: &Socket, forwarder: &mut Forwarder, to: &[SocketAddr], stop: &A
         forwarder.forward(&received[..run.len], run.segment, |number, burst, size| {
             if let Some(destination) = to.get(number) {
                 // What the kernel does not take shows as loss.
-                socket.send(*destination, burst, size).ok();
+                if socket.send(*destination, burst, size).is_ok() {
+                    let packets = burst.len().div_ceil(size.max(1));
+                    sent.fetch_add(packets as u64, Ordering::Relaxed);
+                }
             }
         });
     }

@@ -1,4 +1,4 @@
-//! Real sockets around a forwarder on loopback: one publisher that sends paced bursts of SRTP, and
+//! Real sockets around a forwarder, on loopback or before a device that drops what is sent: one publisher that sends paced bursts of SRTP, and
 //! subscribers that take what comes, all on the load's core.
 //!
 //! Each packet carries the nanosecond at which its burst was made; a subscriber decrypts the first
@@ -14,7 +14,7 @@ use dataplane::wire::{Protocol, classify};
 use crate::call::Load;
 use crate::cpu;
 use crate::publisher::{Publisher, Subscriber};
-use crate::socket::{Socket, pause, wait_for};
+use crate::socket::{Place, Socket, pause, wait_for};
 
 /// After the last packet that is expected did not come for this long, it is lost.
 const LOST_AFTER: Duration = Duration::from_millis(100);
@@ -23,6 +23,7 @@ const LOST_AFTER: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Rig {
     load: Load,
+    place: Place,
     publisher: Publisher,
     publishes_on: Socket,
     subscribers: Vec<(Socket, Subscriber)>,
@@ -42,25 +43,19 @@ pub struct Round {
     pub latencies_ns: Vec<f64>,
 }
 
-impl Round {
-    /// CPU time for each packet that arrived.
-    #[must_use]
-    pub fn ns_per_packet(&self) -> f64 {
-        self.cpu_ns as f64 / self.received.max(1) as f64
-    }
-}
-
 impl Rig {
     /// Binds a socket for each client.
     ///
     /// # Errors
     /// What the system says.
-    pub fn new(load: Load) -> io::Result<Rig> {
-        let subscriber = |client| Ok((Socket::bind()?, Subscriber::new(&load, client)));
+    pub fn new(load: Load, place: Place) -> io::Result<Rig> {
+        let socket = |client| Socket::bind_at(place.client(client), place);
+        let subscriber = |client| Ok((socket(client)?, Subscriber::new(&load, client)));
         Ok(Rig {
             load,
+            place,
             publisher: Publisher::new(load),
-            publishes_on: Socket::bind()?,
+            publishes_on: socket(0)?,
             subscribers: (1..=load.subscribers)
                 .map(subscriber)
                 .collect::<io::Result<_>>()?,
@@ -91,6 +86,7 @@ impl Rig {
     pub fn round(&mut self, to: SocketAddr, thread: &cpu::Thread, duration: Duration) -> Round {
         let Rig {
             load,
+            place,
             publisher,
             publishes_on,
             subscribers,
@@ -102,7 +98,11 @@ impl Rig {
             let receiving = scope.spawn(|| receive_all(subscribers, &received, &stop));
             let bursts = publish(load, publisher, publishes_on, to, duration, burst);
             let expected = bursts * (load.burst * load.subscribers) as u64;
-            settle(expected, &received);
+            if place.arrives() {
+                settle(expected, &received);
+            } else {
+                pause(LOST_AFTER);
+            }
             let cpu_ns = thread.cpu_ns() - before;
             stop.store(true, Ordering::Relaxed);
             Round {

@@ -1,7 +1,7 @@
 //! The real dataplane with one worker, and a call on it.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use dataplane::command::Command;
@@ -13,7 +13,7 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::call::{self, Load};
 use crate::cpu;
-use crate::socket::{Socket, pause};
+use crate::socket::{Place, Socket, pause};
 
 /// The name of the only worker's thread.
 const NAME: &str = "worker-0";
@@ -30,6 +30,7 @@ const STEPS_PER_CHECK: usize = 100;
 pub struct Server {
     /// Where clients send.
     pub address: SocketAddr,
+    place: Place,
     /// The worker's thread.
     pub thread: cpu::Thread,
     dataplane: Dataplane,
@@ -41,12 +42,12 @@ impl Server {
     ///
     /// # Errors
     /// What the dataplane says.
-    pub fn start(driver: DriverChoice, hold: Duration) -> io::Result<Server> {
+    pub fn start(driver: DriverChoice, hold: Duration, place: Place) -> io::Result<Server> {
         let before = cpu::Thread::named(NAME);
         // Workers are pinned to the cores that their starter may use.
         cpu::pin(cpu::MEASURED_CORE);
         let started = Dataplane::start(DataplaneConfig {
-            media: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            media: SocketAddr::from((place.server(), 0)),
             workers: 1,
             driver,
             sessions_max: 1_000,
@@ -61,7 +62,8 @@ impl Server {
             .ok_or_else(|| io::Error::other("the worker has no thread"))?;
         let port = dataplane.workers().first().map_or(0, |worker| worker.port);
         Ok(Server {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            address: SocketAddr::from((place.server(), port)),
+            place,
             thread,
             dataplane,
             events,
@@ -109,7 +111,7 @@ impl Server {
                 if step.is_multiple_of(STEPS_PER_CHECK) {
                     socket.send(self.address, &check, check.len()).ok();
                 }
-                is_answered(socket, &mut buffer)
+                !self.place.arrives() || is_answered(socket, &mut buffer)
             });
             if !is_answered {
                 let closed = self.closed();

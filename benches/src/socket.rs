@@ -1,4 +1,4 @@
-//! A UDP socket that takes and gives runs of datagrams.
+//! A UDP socket that takes and gives runs of datagrams, and where the sockets of a measurement are.
 
 use std::io::{self, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -7,11 +7,59 @@ use std::time::Duration;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use socket2::{Domain, Protocol, Type};
 
 /// What is asked of the system, each way, in bytes; the dataplane asks for as much.
 const BUFFER_BYTES: usize = 8 << 20;
 
-/// A UDP socket on loopback with GRO and GSO, which does not wait unless asked to.
+/// Where clients are, as seen from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On loopback: what is sent to them arrives, and the sender pays for that too.
+    Loopback,
+    /// Behind a device that takes what is sent to them through the whole transmit path and drops it:
+    /// the device `ifb9` of `scripts/sink`.
+    Sink,
+}
+
+impl Place {
+    /// The server's address.
+    #[must_use]
+    pub fn server(self) -> Ipv4Addr {
+        match self {
+            Place::Loopback => Ipv4Addr::LOCALHOST,
+            Place::Sink => Ipv4Addr::new(10, 99, 0, 1),
+        }
+    }
+
+    /// The address of a client.
+    #[must_use]
+    pub fn client(self, number: usize) -> Ipv4Addr {
+        match self {
+            Place::Loopback => Ipv4Addr::LOCALHOST,
+            Place::Sink => {
+                Ipv4Addr::new(10, 99, 1 + (number / 250) as u8, 1 + (number % 250) as u8)
+            }
+        }
+    }
+
+    /// Whether what is sent to clients reaches them.
+    #[must_use]
+    pub fn arrives(self) -> bool {
+        self == Place::Loopback
+    }
+
+    /// The name of the device.
+    #[must_use]
+    pub fn device(self) -> &'static str {
+        match self {
+            Place::Loopback => "lo",
+            Place::Sink => "ifb",
+        }
+    }
+}
+
+/// A UDP socket with GRO and GSO, which does not wait unless asked to.
 #[derive(Debug)]
 pub struct Socket {
     udp: UdpSocket,
@@ -28,12 +76,26 @@ pub struct Run {
 }
 
 impl Socket {
-    /// Binds a free port, with large buffers as far as the system allows.
+    /// Binds a free port on loopback, with large buffers as far as the system allows.
     ///
     /// # Errors
     /// What the system says.
     pub fn bind() -> io::Result<Socket> {
-        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Socket::bind_at(Ipv4Addr::LOCALHOST, Place::Loopback)
+    }
+
+    /// The same at an address of a place.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bind_at(at: Ipv4Addr, place: Place) -> io::Result<Socket> {
+        let udp = socket2::Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        if !place.arrives() {
+            // It speaks for an address that is the device's to reach, not this machine's.
+            udp.set_ip_transparent_v4(true)?;
+        }
+        udp.bind(&SocketAddr::from((at, 0)).into())?;
+        let udp: UdpSocket = udp.into();
         let state = UdpSocketState::new((&udp).into())?;
         // Past `rmem_max` and `wmem_max` only for who may; the others take what they get.
         if set_socket_recv_buffer_size_force(&udp, BUFFER_BYTES).is_err() {

@@ -56,7 +56,7 @@ pub const HOLD_LOAD_FROM: Load = Load(50);
 
 /// From here on a packet waits as long as it may. Far below full, because what the hold saves lowers
 /// the load, and with it the hold.
-pub const HOLD_LOAD_FULL: Load = Load(150);
+pub const HOLD_LOAD_FULL: Load = Load(100);
 
 /// Over how long a worker's load is measured: some frames of video.
 pub const LOAD_SPAN: Duration = Duration::from_millis(100);

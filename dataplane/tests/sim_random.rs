@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dataplane::id::{SenderId, TrackId};
+use dataplane::load::Load;
 use dataplane::sim::meeting::PublishOptions;
 use dataplane::sim::network::{LinkSpec, Rng};
 use dataplane::sim::source::Shape;
@@ -23,7 +24,12 @@ struct Day {
 
 impl Day {
     fn new(seed: u64) -> Day {
-        let world = World::new(WorldConfig::new(seed));
+        // Every other day is a busy one, on which packets wait for each other.
+        let load = Load(1_000 * (seed % 2) as u16);
+        let world = World::new(WorldConfig {
+            load,
+            ..WorldConfig::new(seed)
+        });
         let rng = Rng::new(seed);
         Day {
             world,

@@ -1,5 +1,6 @@
 //! Packets on their way out: bursts, each to one subscriber, sealed into the caller's slot.
 
+use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::burst::{Burst, Piece};
@@ -30,6 +31,12 @@ const OSN_LEN: usize = 2;
 /// half the number space would make it guess a wrong rollover counter and decrypt nothing ever
 /// after (RFC 3711 section 3.3.1), and a smaller one only makes it ask for what is gone.
 const NUMBERS_SKIPPED_MAX: u64 = 4_096;
+
+/// How many sessions before its turn a session is touched..
+const SESSION_AHEAD: usize = 4;
+
+/// ..and, which takes what was touched then, its first sender.
+const SENDER_AHEAD: usize = 2;
 
 /// The burst in the making. Its memory is used again for each.
 #[derive(Debug)]
@@ -125,6 +132,7 @@ impl Engine {
     /// The next burst of media, of whichever session is next.
     pub(super) fn poll_media(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
         while let Some(&key) = self.ready.front() {
+            self.touch_next();
             let transmit = self.poll_session(now, key, slot);
             let soon = self.hold.soon(now);
             let senders = &self.senders;
@@ -140,6 +148,17 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// Has what the next sessions' bursts need brought into the cache while this one's is made. After a
+    /// worker's sleep between two frames it is all cold, and the packets' own path, which needs one thing
+    /// after the other, would wait for each by itself.
+    fn touch_next(&self) {
+        let session = |ahead: usize| self.sessions.get(*self.ready.get(ahead)?);
+        let sender =
+            session(SENDER_AHEAD).and_then(|session| self.senders.get(*session.pending.first()?));
+        black_box(session(SESSION_AHEAD).map(Session::touch));
+        black_box(sender.map(Sender::touch));
     }
 
     fn poll_session(&mut self, now: Instant, key: SessionKey, slot: &mut [u8]) -> Option<Transmit> {

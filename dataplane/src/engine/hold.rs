@@ -59,6 +59,11 @@ impl Wait {
         self.until.is_none_or(|until| until <= soon)
     }
 
+    /// Whether it waits.
+    pub(super) fn is_held(&self) -> bool {
+        self.until.is_some()
+    }
+
     /// It left, or will at once.
     pub(super) fn end(&mut self) {
         self.until = None;

@@ -8,7 +8,7 @@ use super::slab::Key;
 use super::thinning::Thinning;
 use super::track::{Track, TrackKey};
 use crate::command::{Feed, Format, PayloadKind, SenderFormat, SenderSpec};
-use crate::id::{FormatIndex, PayloadType};
+use crate::id::{FormatIndex, PayloadType, Ssrc};
 use crate::wire::{ExtensionBlock, red};
 
 /// Names a sender within the engine.
@@ -130,6 +130,32 @@ impl Sender {
         if let Some(source) = &mut self.source {
             source.routes = routes(formats, &source.payload_types);
         }
+    }
+
+    /// Reads a little of everything that a packet of it needs. The value means nothing.
+    pub(super) fn touch(&self) -> u64 {
+        let source = self
+            .source
+            .as_ref()
+            .map_or(0, |source| source.cursor ^ source.routes.len() as u64);
+        let route = self
+            .source
+            .as_ref()
+            .and_then(|source| source.routes.first());
+        let payload_type = route
+            .copied()
+            .flatten()
+            .map_or(0, |route| route.payload_type.0);
+        let Ssrc(ssrc) = self.spec.ssrc;
+        let ids = self.spec.extensions;
+        let numbers = self.numbering.next() ^ u64::from(self.numbering.epoch().unwrap_or(0));
+        source
+            ^ numbers
+            ^ self.rtx_next
+            ^ self.resend_from
+            ^ u64::from(ssrc ^ self.packets ^ self.octets)
+            ^ u64::from(payload_type ^ ids.mid.unwrap_or(0) ^ ids.playout_delay.unwrap_or(0))
+            ^ self.spec.mid.as_bytes().len() as u64
     }
 
     /// Packets in its track's log that it has not sent.

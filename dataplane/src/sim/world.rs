@@ -13,7 +13,8 @@ use crate::dtls::{Associations, Certificate};
 use crate::engine::{Engine, EngineConfig};
 use crate::event::{DtlsInput, Event};
 use crate::id::{SenderId, SessionId, TrackId};
-use crate::limits::{BURST_BYTES_MAX, EGRESS_HOLD_DEFAULT};
+use crate::limits::{BURST_BYTES_MAX, EGRESS_HOLD_MAX};
+use crate::load::Load;
 use crate::transmit::Path;
 
 /// The engine's address.
@@ -31,6 +32,8 @@ pub struct WorldConfig {
     pub handshake_delay: Duration,
     /// Between the reports of a peer.
     pub report_interval: Duration,
+    /// How busy the engine is told that it is: a busy one holds packets.
+    pub load: Load,
 }
 
 impl WorldConfig {
@@ -41,6 +44,7 @@ impl WorldConfig {
             seed,
             handshake_delay: Duration::from_micros(600),
             report_interval: Duration::from_secs(1),
+            load: Load::default(),
         }
     }
 }
@@ -104,13 +108,14 @@ impl World {
     pub fn new(config: WorldConfig) -> World {
         let epoch = Instant::now();
         let node = Certificate::generate().expect("a simulation's system has randomness");
-        let engine = Engine::new(EngineConfig {
+        let mut engine = Engine::new(EngineConfig {
             epoch: (epoch, UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
             seed: config.seed,
             sessions_max: 1_000,
             publisher_bitrate_bps_max: 5_000_000,
-            hold_max: EGRESS_HOLD_DEFAULT,
+            hold_max: EGRESS_HOLD_MAX,
         });
+        engine.handle_load(config.load);
         World {
             rng: Rng::new(config.seed),
             epoch,

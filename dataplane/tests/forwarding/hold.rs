@@ -132,7 +132,7 @@ fn the_hold_grows_with_the_load() {
     let mut world = World::new();
     let (mut people, _listener) = voices(&mut world, 1);
     let mut held = Vec::new();
-    for (sequence, permille) in [(1, 60), (2, 100), (3, 150), (4, 900), (5, 0)] {
+    for (sequence, permille) in [(1, 60), (2, 80), (3, 100), (4, 900), (5, 0)] {
         world.engine.handle_load(Load(permille));
         speak(&mut world, &mut people[0], sequence, 50);
         held.push(next_burst(&mut world).0);
