@@ -63,6 +63,11 @@ impl Rig {
         })
     }
 
+    /// From now on so many bursts are published in a second.
+    pub fn set_rate(&mut self, bursts_per_second: u64) {
+        self.load.bursts_per_second = bursts_per_second;
+    }
+
     /// The sockets of clients 0 to n.
     #[must_use]
     pub fn sockets(&self) -> Vec<&Socket> {
