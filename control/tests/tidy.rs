@@ -11,7 +11,7 @@ const LINES_MAX: usize = 600;
 /// The only folder that may hold unsafe code.
 const UNSAFE_HOME: &str = "dataplane/src/driver/uring/";
 
-/// The one file of cryptography that may, for a measured gain: docs/decisions/0006-wide-hmac.md.
+/// The one file of cryptography that may, for a measured gain: docs/decisions/0005-wide-hmac.md.
 const UNSAFE_CRYPTOGRAPHY: &str = "dataplane/src/srtp/wide.rs";
 
 /// The longest crate root that is still a map.

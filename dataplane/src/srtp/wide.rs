@@ -3,7 +3,7 @@
 //! SHA-1 is one long chain of dependent steps: a core that could do sixteen of them in a register
 //! does one. The packets of a burst to one subscriber have one key and one size, so their tags are
 //! made side by side. aws-lc has nothing of the kind. `cargo bench -p benches --bench srtp` measures
-//! it, docs/decisions/0006-wide-hmac.md gives the reasons.
+//! it, docs/decisions/0005-wide-hmac.md gives the reasons.
 //!
 //! The one file of cryptography with unsafe code: loads and stores by pointer, and the calls of functions
 //! that need a feature which was detected.
