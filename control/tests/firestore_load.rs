@@ -5,6 +5,7 @@
 mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::time::Duration;
 
 use firestore::gcloud_sdk::google::firestore::v1::Value;
@@ -26,6 +27,14 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Between two looks at everything.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Prints a line whether or not the test passes: what it found is wanted each time, and the test's
+/// runner keeps back what `println!` says.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(line.as_bytes()).unwrap();
+    out.write_all(b"\n").unwrap();
+}
 
 /// Held by the test that runs: each fills the machine.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
@@ -153,8 +162,8 @@ async fn two_thousand_offers_at_once_are_each_answered_once_by_the_node_that_has
 
 /// Who served how much, and how long pages waited by the database's clock.
 fn print_table(world: &World, all: &BTreeMap<String, Found>, written: Duration) {
-    println!("| node | rooms | answers | answers lost to others | writes | reads |");
-    println!("| --- | --- | --- | --- | --- | --- |");
+    say("| node | rooms | answers | answers lost to others | writes | reads |");
+    say("| --- | --- | --- | --- | --- | --- |");
     for (id, node) in &world.nodes {
         let [rooms, answered, lost, writes, reads] = [
             "rooms",
@@ -164,7 +173,9 @@ fn print_table(world: &World, all: &BTreeMap<String, Found>, written: Duration) 
             "reads_total",
         ]
         .map(|name| node.metric(&format!("millrace_firestore_{name}")));
-        println!("| {id} | {rooms} | {answered} | {lost} | {writes} | {reads} |");
+        say(&format!(
+            "| {id} | {rooms} | {answered} | {lost} | {writes} | {reads} |"
+        ));
     }
     let mut waits: Vec<Duration> = all
         .values()
@@ -172,13 +183,13 @@ fn print_table(world: &World, all: &BTreeMap<String, Found>, written: Duration) 
         .collect();
     waits.sort_unstable();
     let at = |percent: usize| waits[(waits.len() - 1) * percent / 100].as_millis();
-    println!(
+    say(&format!(
         "{OFFERS} offers written in {} ms; offer -> answer: median {} ms, p99 {} ms, last {} ms",
         written.as_millis(),
         at(50),
         at(99),
         at(100)
-    );
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,10 +229,10 @@ async fn a_node_killed_in_the_middle_of_it_loses_no_page_that_offers_again() {
         );
         tokio::time::sleep(LOOK).await;
     }
-    println!(
+    say(&format!(
         "a node of three was killed: all {OFFERS} pages are served by the others {:.1} s later, after {offered_again} offers made again",
         killed.elapsed().as_secs_f64()
-    );
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
