@@ -75,8 +75,6 @@ async fn the_contracts_two_pages_are_answered_each_in_one_write() {
     })
     .await;
     assert_eq!(node.metric("millrace_firestore_claims_lost_total"), 0);
-    // At least the broadcaster's, which came of a document heard; the others may come of its answer.
-    assert!(node.metric("millrace_firestore_answer_microseconds_count") >= 1);
     assert!(node.is_ready());
 }
 
