@@ -134,6 +134,13 @@ pub const KEYFRAME_INTERVAL_MIN: Duration = Duration::from_millis(500);
 /// Between sender and receiver reports of one session.
 pub const RTCP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A session's reports may leave this much before their time (RFC 3550 section 6.3.1 lets it vary by
+/// far more) when something else has woken the worker: a wake-up costs more than what it is for..
+pub const RTCP_EARLY: Duration = Duration::from_millis(50);
+
+/// ..but of this many sessions at most at a time: media waits meanwhile.
+pub const RTCP_EARLY_MAX: usize = 8;
+
 /// Between two reports of a worker to control.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -154,7 +154,7 @@ impl Engine {
             ready: VecDeque::with_capacity(sessions_max),
             hold: Hold::new(config.hold_max, sessions_max),
             relay: Relay::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(),
             dtls: VecDeque::new(),
             events: VecDeque::new(),
             closing: VecDeque::new(),

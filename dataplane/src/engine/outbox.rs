@@ -5,14 +5,27 @@ use std::collections::VecDeque;
 use crate::limits::{CONTROL_QUEUE_LEN, DATAGRAM_BYTES_MAX};
 use crate::transmit::{Path, Transmit};
 
+/// Buffers that are there from the start: what a turn of ordinary reports and answers needs.
+const RESERVED: usize = 32;
+
 /// A bounded queue whose buffers are used again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outbox {
     queue: VecDeque<(Path, Vec<u8>)>,
     spare: Vec<Vec<u8>>,
 }
 
 impl Outbox {
+    /// An empty queue.
+    pub(super) fn new() -> Outbox {
+        Outbox {
+            queue: VecDeque::with_capacity(RESERVED),
+            spare: std::iter::repeat_with(|| Vec::with_capacity(DATAGRAM_BYTES_MAX))
+                .take(RESERVED)
+                .collect(),
+        }
+    }
+
     /// Queues what `write` puts at the start of its buffer, which is as large as a datagram may
     /// be, and says how long it is. `false` when there was no room, or `write` said `None`.
     pub(super) fn push_with(
@@ -66,7 +79,7 @@ mod tests {
     #[test]
     fn is_bounded_and_first_in_first_out() {
         let path = Path::udp("192.0.2.1:9".parse().unwrap());
-        let mut outbox = Outbox::default();
+        let mut outbox = Outbox::new();
         assert!(outbox.push(path, b"one") && outbox.push(path, b"second"));
         assert!(!outbox.push(path, &[0; DATAGRAM_BYTES_MAX + 1]));
         let mut slot = [0; 100];

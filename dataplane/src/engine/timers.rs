@@ -8,7 +8,7 @@ use super::Engine;
 use super::session::SessionKey;
 use super::track::{TrackKey, has_keyframes};
 use crate::event::{CloseReason, Event, Report, TrackReport};
-use crate::limits::{REPORT_INTERVAL, RTCP_INTERVAL};
+use crate::limits::{REPORT_INTERVAL, RTCP_EARLY, RTCP_EARLY_MAX, RTCP_INTERVAL};
 
 /// What is due when. What most sessions never need (missing packets, key frames held back,
 /// speakers who fall silent) is in short lists, so that no timer moves because a packet came.
@@ -64,14 +64,18 @@ impl Engine {
             .min()
     }
 
-    /// Does everything that is due.
+    /// Does everything that is due, and some of what is nearly.
     pub(super) fn fire(&mut self, now: Instant) {
+        let mut early = 0;
         while let Some(&Reverse((at, key))) = self.timers.ticks.peek() {
             if at > now {
-                break;
+                if early == RTCP_EARLY_MAX || at > now + RTCP_EARLY {
+                    break;
+                }
+                early += 1;
             }
             self.timers.ticks.pop();
-            self.tick(now, key);
+            self.tick(now, at, key);
         }
         if self.timers.missing_due.is_some_and(|due| due <= now) {
             self.fire_missing(now);
@@ -88,8 +92,8 @@ impl Engine {
         self.timers.ticks.push(Reverse((at, key)));
     }
 
-    /// A session's regular round: whether it is still there, and its reports.
-    fn tick(&mut self, now: Instant, key: SessionKey) {
+    /// A session's regular round, planned for `at`: whether it is still there, and its reports.
+    fn tick(&mut self, now: Instant, at: Instant, key: SessionKey) {
         let Some(session) = self.sessions.get(key) else {
             return;
         };
@@ -107,7 +111,10 @@ impl Engine {
         if session.is_connected {
             self.send_reports(now, key);
         }
-        self.schedule_tick(deadline.min(now + RTCP_INTERVAL), key);
+        // From the plan, so that sessions whose rounds came early together do not stay together; and
+        // after the deadline by as much as it may come early.
+        let next = now.max(at) + RTCP_INTERVAL;
+        self.schedule_tick(next.min(deadline + RTCP_EARLY), key);
     }
 
     /// A session misses packets.
