@@ -189,8 +189,9 @@ pub const RELAYED_PER_TURN: usize = RELAY_SLOTS / 2;
 /// Bursts that a worker sends in one turn before it looks at its inputs again.
 pub const BURSTS_PER_TURN: usize = 512;
 
-/// Send slots of one worker, each [`BURST_BYTES_MAX`] long: one submission's worth of bursts.
-pub const SEND_SLOTS: usize = 32;
+/// Send slots of one worker, each [`BURST_BYTES_MAX`] long: one submission's worth of bursts. Few, so that
+/// what is written into them is still in the cache when the kernel copies it.
+pub const SEND_SLOTS: usize = 8;
 
 /// Receive buffers of one worker (a power of two, as the kernel's ring wants it): two turns' worth.
 pub const RECEIVE_BUFFERS: usize = 128;

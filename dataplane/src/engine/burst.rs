@@ -38,10 +38,18 @@ impl Burst {
     /// Adds a piece, if it fits and joining costs less than a send of its own; once one was not
     /// added, the burst is done.
     pub(super) fn push(&mut self, piece: Piece) -> bool {
+        // One more of the size that all of them have, as in most frames.
+        let is_alike = self.last.is_some_and(|last| last.len == piece.len)
+            && piece.len == self.segment
+            && piece.paddable != self.rigid;
+        if is_alike && self.has_room(piece.len) {
+            self.pieces += 1;
+            self.last = Some(piece);
+            return true;
+        }
         let segment = self.segment.max(piece.len);
         if let Some(last) = self.last {
-            let fits =
-                self.pieces < BURST_SEGMENTS_MAX && (self.pieces + 1) * segment <= BURST_BYTES_MAX;
+            let fits = self.has_room(segment);
             // All that is in it gets the new size, and the last one is no longer the last.
             let growth = segment - self.segment;
             let shortfall = self.segment - last.len;
@@ -64,6 +72,11 @@ impl Burst {
             last: Some(piece),
         };
         true
+    }
+
+    /// Whether one more packet fits, if all of them are of this size.
+    fn has_room(&self, segment: usize) -> bool {
+        self.pieces < BURST_SEGMENTS_MAX && (self.pieces + 1) * segment <= BURST_BYTES_MAX
     }
 
     /// How much padding the piece at `index` gets.

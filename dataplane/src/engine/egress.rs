@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::burst::{Burst, Piece};
 use super::hold::Soon;
 use super::log::{Entry, Stamp};
+use super::moment::Moment;
 use super::numbering::Numbers;
 use super::resend::Resend;
 use super::sender::{Route, Sender, SenderKey, Treatment};
@@ -56,8 +57,8 @@ pub(super) struct Plan {
 struct Encoded {
     block: ExtensionBlock,
     send_time: [u8; 3],
-    /// Whose they are, while they hold nothing of the packet's own.
-    of: Option<SenderKey>,
+    /// Whose they are, and of which packet if they hold anything of its own.
+    of: Option<(SenderKey, Option<u64>)>,
 }
 
 impl Encoded {
@@ -69,11 +70,17 @@ impl Encoded {
         self.of = None;
     }
 
-    /// The extensions of a packet with the elements of `list`, from this sender.
-    fn block(&mut self, key: SenderKey, sender: &Sender, list: &[u8]) -> &ExtensionBlock {
-        if self.of != Some(key) || !list.is_empty() {
+    /// The extensions of a packet from this sender, with the elements of its `list`.
+    fn block(
+        &mut self,
+        (key, sender): (SenderKey, &Sender),
+        entry: &Entry,
+        list: &[u8],
+    ) -> &ExtensionBlock {
+        let of = (key, (!list.is_empty()).then(|| entry.position()));
+        if self.of != Some(of) {
             sender.extensions(list, self.send_time, &mut self.block);
-            self.of = list.is_empty().then_some(key);
+            self.of = Some(of);
         }
         &self.block
     }
@@ -115,15 +122,22 @@ impl Plan {
         self.extensions.begin(now);
     }
 
+    /// Adds a packet that leaves for the first time.
+    fn push_new(&mut self, planned: Planned) {
+        let arrived = planned.entry.stamp.arrived;
+        self.oldest = Some(self.oldest.map_or(arrived, |oldest| oldest.min(arrived)));
+        self.packets.push(planned);
+    }
+
     /// Size of a packet of `body` bytes as a datagram, without padding.
     fn datagram_len(
         &mut self,
-        (key, sender): (SenderKey, &Sender),
-        list: &[u8],
+        sender: (SenderKey, &Sender),
+        (entry, list): (&Entry, &[u8]),
         body: usize,
         seal: &SealKey,
     ) -> usize {
-        let extensions = self.extensions.block(key, sender, list);
+        let extensions = self.extensions.block(sender, entry, list);
         HEADER_LEN + extensions.len() + body + seal.overhead()
     }
 }
@@ -134,7 +148,7 @@ impl Engine {
         while let Some(&key) = self.ready.front() {
             self.touch_next();
             let transmit = self.poll_session(now, key, slot);
-            let soon = self.hold.soon(now);
+            let soon = self.moment(now).soon;
             let senders = &self.senders;
             let is_done = self.sessions.get_mut(key).is_none_or(|session| {
                 session.is_ready = transmit.is_some() && session.has_due(senders, soon);
@@ -162,18 +176,21 @@ impl Engine {
     }
 
     fn poll_session(&mut self, now: Instant, key: SessionKey, slot: &mut [u8]) -> Option<Transmit> {
+        let Moment {
+            ntp, soon, late, ..
+        } = *self.moment(now);
         let session = self.sessions.get_mut(key)?;
         let path = session.ice.media_path()?;
-        self.plan.begin(self.clock.ntp(now));
+        self.plan.begin(ntp);
         let mut planner = Planner {
             tracks: &self.tracks,
             senders: &mut self.senders,
             counters: &mut self.counters,
             plan: &mut self.plan,
-            lateness: Lateness::new(now),
+            lateness: Lateness::new(late),
         };
         planner.plan_resends(session);
-        planner.plan_media(session, self.hold.soon(now));
+        planner.plan_media(session, soon);
         if let Some(track) = planner.lateness.keyframe_wanted() {
             self.request_keyframe(now, track);
         }
@@ -220,7 +237,7 @@ impl Engine {
             }
             let track = self.tracks.get(sender.source.as_ref()?.track)?;
             let list = track.log.extensions(&planned.entry);
-            let block = extensions.block(planned.sender, sender, list);
+            let block = extensions.block((planned.sender, sender), &planned.entry, list);
             let room = slot.get_mut(len..len + planned.piece.len + padding)?;
             let written = planned.write(room, sender, track, block, seal, padding as u8);
             // A packet that was planned fits: its size was counted with the same extensions.
@@ -346,7 +363,7 @@ impl Planner<'_> {
         let list = track.log.extensions(&entry);
         let len = self
             .plan
-            .datagram_len((resend.sender, sender), list, body, seal);
+            .datagram_len((resend.sender, sender), (&entry, list), body, seal);
         let piece = Piece {
             len,
             paddable: has_rtx,
@@ -413,6 +430,8 @@ impl Planner<'_> {
             return true;
         };
         self.counters.drop_subscriber_behind += catch_up(sender, track.log.tail());
+        // What a packet without extensions of its own has besides its body.
+        let mut around = None;
         loop {
             let cursor = sender.source.as_ref().map(|source| source.cursor);
             let Some(&entry) = cursor.and_then(|cursor| track.log.entry(cursor)) else {
@@ -440,9 +459,15 @@ impl Planner<'_> {
                 continue;
             };
             let list = track.log.extensions(&entry);
-            let len = self
-                .plan
-                .datagram_len((key, sender), list, body.len(), seal);
+            let mut len_with = |body| {
+                let plan = &mut *self.plan;
+                plan.datagram_len((key, sender), (&entry, list), body, seal)
+            };
+            let len = if list.is_empty() {
+                *around.get_or_insert_with(|| len_with(0)) + body.len()
+            } else {
+                len_with(body.len())
+            };
             let paddable = may_pad(sender, &route);
             let piece = Piece { len, paddable };
             if !self.plan.burst.push(piece) {
@@ -453,21 +478,14 @@ impl Planner<'_> {
             sender.octets = sender.octets.wrapping_add(body.len() as u32);
             advance(sender);
             *bytes += body.len();
-            let arrived = entry.stamp.arrived;
-            let oldest = self
-                .plan
-                .oldest
-                .map_or(arrived, |oldest| oldest.min(arrived));
-            self.plan.oldest = Some(oldest);
-            let planned = Planned {
+            self.plan.push_new(Planned {
                 sender: key,
                 entry,
                 route,
                 numbers,
                 rtx: None,
                 piece,
-            };
-            self.plan.packets.push(planned);
+            });
         }
     }
 }

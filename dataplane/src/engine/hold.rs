@@ -225,13 +225,13 @@ impl Engine {
                 }
             }
         }
+        let soon = self.moment(now).soon;
         for kind in [MediaKind::Video, MediaKind::Audio] {
-            self.end_holds(now, kind);
+            self.end_holds(soon.of(kind), kind);
         }
     }
 
-    fn end_holds(&mut self, now: Instant, kind: MediaKind) {
-        let soon = self.hold.soon(now).of(kind);
+    fn end_holds(&mut self, soon: Instant, kind: MediaKind) {
         while let Some(key) = self.hold.take_due(kind, soon) {
             let Some(session) = self.sessions.get_mut(key) else {
                 continue;

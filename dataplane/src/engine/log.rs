@@ -61,6 +61,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Where it begins in all that was ever written: no other packet of the track has that.
+    pub(super) fn position(&self) -> u64 {
+        self.at
+    }
+
     /// Bytes of payload.
     pub(super) fn payload_len(&self) -> usize {
         usize::from(self.payload_len)

@@ -17,6 +17,7 @@ mod ice;
 mod ingest;
 mod keyframe;
 mod log;
+mod moment;
 mod nack;
 mod numbering;
 mod outbox;
@@ -54,6 +55,7 @@ use clock::Clock;
 use egress::Plan;
 use extensions::ExtensionList;
 use hold::Hold;
+use moment::Moment;
 use outbox::Outbox;
 use random::Random;
 use relay::Relay;
@@ -114,6 +116,8 @@ pub struct Engine {
     closing: VecDeque<(SessionId, Path, Instant)>,
     timers: Timers,
     plan: Plan,
+    /// What was worked out for the last time at which something was sent.
+    moment: Moment,
     material: Material,
     extension_list: ExtensionList,
     rtcp_plain: Box<[u8]>,
@@ -136,8 +140,11 @@ impl Engine {
         let hasher =
             RandomState::with_seeds(random.next(), random.next(), random.next(), random.next());
         let sessions_max = config.sessions_max;
+        let clock = Clock::new(config.epoch);
+        let hold = Hold::new(config.hold_max, sessions_max);
         Engine {
-            clock: Clock::new(config.epoch),
+            moment: Moment::new(config.epoch.0, &clock, &hold),
+            clock,
             random,
             counters: Counters::default(),
             sessions: Slab::with_capacity(sessions_max),
@@ -152,7 +159,7 @@ impl Engine {
             ufrags: HashMap::with_hasher(hasher),
             dirty: Vec::with_capacity(sessions_max),
             ready: VecDeque::with_capacity(sessions_max),
-            hold: Hold::new(config.hold_max, sessions_max),
+            hold,
             relay: Relay::default(),
             outbox: Outbox::new(),
             dtls: VecDeque::new(),
@@ -207,6 +214,7 @@ impl Engine {
     /// The worker is this busy: the busier, the longer packets may wait for others.
     pub fn handle_load(&mut self, load: Load) {
         self.hold.handle_load(load);
+        self.moment.refresh(&self.clock, &self.hold);
     }
 
     /// Takes what the engine of another worker wrote: see [`Engine::poll_relay`].

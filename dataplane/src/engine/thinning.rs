@@ -5,7 +5,7 @@
 //! first, up to its next key frame, because nothing before that could be decoded without what is
 //! left out. Key frames go later, and audio last.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::log::{Entry, Stamp};
 use super::sender::Sender;
@@ -25,23 +25,23 @@ pub(super) struct Thinning {
 }
 
 impl Thinning {
-    /// Whether the next packet of a video, which waited so long, is left out. `knows_keyframes` says
-    /// whether its format is one whose key frames can be told.
-    fn leaves_out(&mut self, waited: Duration, stamp: &Stamp, knows_keyframes: bool) -> bool {
-        if stamp.keyframe && waited <= KEYFRAME_LATE {
+    /// Whether the next packet of a video is left out. `knows_keyframes` says whether its format is one
+    /// whose key frames can be told.
+    fn leaves_out(&mut self, late: &Late, stamp: &Stamp, knows_keyframes: bool) -> bool {
+        if stamp.keyframe && !is_before(stamp.arrived, late.keyframe) {
             self.waits = false;
             self.keyframe = Some(stamp.timestamp);
             return false;
         }
-        let late = if self.keyframe == Some(stamp.timestamp) {
-            KEYFRAME_LATE
+        let limit = if self.keyframe == Some(stamp.timestamp) {
+            late.keyframe
         } else {
-            VIDEO_LATE
+            late.video
         };
         // Where key frames cannot be told, the next frame that is in time has to do: the receiver
         // asks for a key frame if it is of no use.
         let resumes = !knows_keyframes && self.at_frame_end;
-        if waited <= late && (!self.waits || resumes) {
+        if !is_before(stamp.arrived, limit) && (!self.waits || resumes) {
             self.waits = false;
             return false;
         }
@@ -51,33 +51,59 @@ impl Thinning {
     }
 }
 
+/// What came before these times is late; nothing is where there is none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Late {
+    audio: Option<Instant>,
+    video: Option<Instant>,
+    keyframe: Option<Instant>,
+}
+
+impl Late {
+    /// As of `now`.
+    pub(super) fn new(now: Instant) -> Late {
+        Late {
+            audio: now.checked_sub(AUDIO_LATE),
+            video: now.checked_sub(VIDEO_LATE),
+            keyframe: now.checked_sub(KEYFRAME_LATE),
+        }
+    }
+}
+
+fn is_before(arrived: Instant, limit: Option<Instant>) -> bool {
+    limit.is_some_and(|limit| arrived < limit)
+}
+
 /// Looks for what is late while a burst is planned.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lateness {
-    now: Instant,
+    late: Late,
     keyframe_wanted: Option<TrackKey>,
 }
 
 impl Lateness {
     /// Before the first packet.
-    pub(super) fn new(now: Instant) -> Lateness {
+    pub(super) fn new(late: Late) -> Lateness {
         Lateness {
-            now,
+            late,
             keyframe_wanted: None,
         }
     }
 
     /// Whether the sender's next packet is left out.
     pub(super) fn leaves_out(&mut self, sender: &mut Sender, track: &Track, entry: &Entry) -> bool {
-        let waited = self.now.saturating_duration_since(entry.stamp.arrived);
         if sender.spec.kind == MediaKind::Audio {
-            return waited > AUDIO_LATE;
+            return is_before(entry.stamp.arrived, self.late.audio);
+        }
+        let is_in_time = !is_before(entry.stamp.arrived, self.late.video);
+        if is_in_time && !sender.thinning.waits && !entry.stamp.keyframe {
+            return false;
         }
         let waited_before = sender.thinning.waits;
         let knows_keyframes = track.knows_keyframes(entry.stamp.format);
         let leaves_out = sender
             .thinning
-            .leaves_out(waited, &entry.stamp, knows_keyframes);
+            .leaves_out(&self.late, &entry.stamp, knows_keyframes);
         if leaves_out && !waited_before {
             self.keyframe_wanted = sender.source.as_ref().map(|source| source.track);
         }
