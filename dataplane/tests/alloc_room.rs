@@ -136,7 +136,12 @@ impl Room {
             if is_lost && sequence == first {
                 continue;
             }
-            let packet = video(7, sequence, &[sequence as u8; 1_150]).packet();
+            let payload = [sequence as u8; 1_150];
+            let packet = Media {
+                marker: sequence == first + FRAME - 1,
+                ..video(7, sequence, &payload)
+            };
+            let packet = packet.packet();
             let sealed = self.publisher.seal.encrypt_rtp(&packet).unwrap();
             segment = sealed.len();
             run.extend_from_slice(&sealed);

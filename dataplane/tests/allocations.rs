@@ -10,7 +10,7 @@ use dataplane::relay::RelaySlot;
 #[path = "forwarding/world.rs"]
 mod world;
 
-use world::{Peer, World, sender, video, video_feed, video_track};
+use world::{Media, Peer, World, sender, video, video_feed, video_track};
 
 /// The system's allocator, which counts how often it is asked.
 struct Counting;
@@ -139,7 +139,12 @@ fn frames(publisher: &mut Peer) -> Vec<Vec<u8>> {
     let frame = |frame: u16| {
         let mut run = Vec::new();
         for n in 0..10 {
-            let packet = video(7, frame * 10 + n, &[n as u8; 1_150]).packet();
+            let payload = [n as u8; 1_150];
+            let packet = Media {
+                marker: n == 9,
+                ..video(7, frame * 10 + n, &payload)
+            };
+            let packet = packet.packet();
             run.extend_from_slice(
                 &publisher
                     .seal

@@ -1,8 +1,8 @@
 //! When what waits for a subscriber leaves: at once, or a moment later together with what comes
 //! next, because a send costs far more than another packet in it.
 //!
-//! A worker with little to do holds nothing. With its load the hold grows, up to what was
-//! configured. What cannot gain by waiting never waits: a frame whose last packet is there, a
+//! A worker with little to do holds nothing but the parts of frames that are still arriving. With its
+//! load the hold grows, up to what was configured. What cannot gain by waiting never waits: a frame whose last packet is there, a
 //! packet that fills a gap, a full burst, a retransmission.
 
 use std::cmp::Reverse;
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use super::Engine;
 use super::session::{Session, SessionKey};
-use super::track::Track;
+use super::track::{Track, TrackKey};
 use crate::command::MediaKind;
 use crate::limits::{
-    BURST_BYTES_MAX, BURST_SEGMENTS_MAX, DATAGRAM_BYTES_MAX, HOLD_LOAD_FROM, HOLD_LOAD_FULL,
-    VIDEO_HOLD_MAX,
+    BURST_BYTES_MAX, BURST_SEGMENTS_MAX, DATAGRAM_BYTES_MAX, FRAME_GATHER,
+    FRAME_GATHER_SUBSCRIBERS_MIN, HOLD_LOAD_FROM, HOLD_LOAD_FULL, VIDEO_HOLD_MAX,
 };
 use crate::load::Load;
 
@@ -81,6 +81,8 @@ pub(super) struct Hold {
     /// Of each kind, at most one entry for a session: its `Wait` says whether there is one.
     audio: BinaryHeap<Reverse<(Instant, SessionKey)>>,
     video: BinaryHeap<Reverse<(Instant, SessionKey)>>,
+    /// Tracks in the middle of a frame, and until when the rest of it is waited for.
+    gathering: Vec<(Instant, TrackKey)>,
 }
 
 impl Hold {
@@ -93,6 +95,7 @@ impl Hold {
             span: Duration::ZERO,
             audio: BinaryHeap::with_capacity(capacity),
             video: BinaryHeap::with_capacity(capacity),
+            gathering: Vec::with_capacity(capacity),
         }
     }
 
@@ -117,11 +120,9 @@ impl Hold {
     /// When the first of what is held is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let first = [&self.audio, &self.video].map(BinaryHeap::peek);
-        first
-            .into_iter()
-            .flatten()
-            .map(|Reverse((due, _))| *due)
-            .min()
+        let held = first.into_iter().flatten();
+        let gathered = self.gathering.iter().map(|(due, _)| *due);
+        held.map(|Reverse((due, _))| *due).chain(gathered).min()
     }
 
     /// What leaves now.
@@ -136,6 +137,35 @@ impl Hold {
     fn until(&self, now: Instant, kind: MediaKind) -> Option<Instant> {
         let span = self.span_of(kind);
         (!span.is_zero()).then(|| now + span)
+    }
+
+    /// Whether a frame that this track is in the middle of waits for its rest.
+    fn gathers(&mut self, now: Instant, key: TrackKey, track: &Track) -> bool {
+        let place = self.gathering.iter().position(|(_, its)| *its == key);
+        let span = FRAME_GATHER.min(self.most);
+        // A hold that is as long does it as well.
+        let may_gather = track.spec.kind == MediaKind::Video
+            && self.span < span
+            && track.subscribers.len() >= FRAME_GATHER_SUBSCRIBERS_MIN;
+        let gathers = may_gather && is_worth_waiting(track);
+        match place {
+            Some(place) if gathers => self.gathering.get(place).is_some_and(|(due, _)| *due > now),
+            Some(place) => {
+                self.gathering.swap_remove(place);
+                false
+            }
+            None if gathers => {
+                self.gathering.push((now + span, key));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A track whose frame was waited for long enough.
+    fn take_gathered(&mut self, now: Instant) -> Option<TrackKey> {
+        let place = self.gathering.iter().position(|(due, _)| *due <= now)?;
+        Some(self.gathering.swap_remove(place).1)
     }
 
     fn span_of(&self, kind: MediaKind) -> Duration {
@@ -186,48 +216,60 @@ impl Engine {
                 continue;
             };
             track.is_dirty = false;
-            let kind = track.spec.kind;
-            let until = self
-                .hold
-                .until(now, kind)
-                .filter(|_| is_worth_waiting(track));
-            for &(sender_key, session_key) in &track.subscribers {
-                let Some(session) = self.sessions.get_mut(session_key) else {
-                    continue;
-                };
-                if !session.is_connected {
-                    continue;
-                }
-                let Some(sender) = self.senders.get_mut(sender_key) else {
-                    continue;
-                };
-                if !sender.is_pending {
-                    sender.is_pending = true;
-                    match kind {
-                        MediaKind::Video => session.pending.insert(0, sender_key),
-                        MediaKind::Audio => session.pending.push(sender_key),
-                    }
-                }
-                let is_full = || {
-                    session.pending.len() >= BURST_SEGMENTS_MAX
-                        || sender.waiting(&track.log) >= FULL_BURST
-                };
-                if let Some(until) = until
-                    && !is_full()
-                {
-                    self.hold.hold((session_key, session), kind, until);
-                    continue;
-                }
-                session.wait(kind).end();
-                if !session.is_ready {
-                    session.is_ready = true;
-                    self.ready.push_back(session_key);
-                }
+            if !self.hold.gathers(now, key, track) {
+                self.wake_subscribers_of(now, key);
             }
+        }
+        while let Some(key) = self.hold.take_gathered(now) {
+            self.wake_subscribers_of(now, key);
         }
         let soon = self.moment(now).soon;
         for kind in [MediaKind::Video, MediaKind::Audio] {
             self.end_holds(soon.of(kind), kind);
+        }
+    }
+
+    fn wake_subscribers_of(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let kind = track.spec.kind;
+        let until = self
+            .hold
+            .until(now, kind)
+            .filter(|_| is_worth_waiting(track));
+        for &(sender_key, session_key) in &track.subscribers {
+            let Some(session) = self.sessions.get_mut(session_key) else {
+                continue;
+            };
+            if !session.is_connected {
+                continue;
+            }
+            let Some(sender) = self.senders.get_mut(sender_key) else {
+                continue;
+            };
+            if !sender.is_pending {
+                sender.is_pending = true;
+                match kind {
+                    MediaKind::Video => session.pending.insert(0, sender_key),
+                    MediaKind::Audio => session.pending.push(sender_key),
+                }
+            }
+            let is_full = || {
+                session.pending.len() >= BURST_SEGMENTS_MAX
+                    || sender.waiting(&track.log) >= FULL_BURST
+            };
+            if let Some(until) = until
+                && !is_full()
+            {
+                self.hold.hold((session_key, session), kind, until);
+                continue;
+            }
+            session.wait(kind).end();
+            if !session.is_ready {
+                session.is_ready = true;
+                self.ready.push_back(session_key);
+            }
         }
     }
 

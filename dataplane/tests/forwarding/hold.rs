@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use dataplane::command::{Command, Feed, MediaKind, SenderFormat};
 use dataplane::id::{PayloadType, SenderId, TrackId};
-use dataplane::limits::{EGRESS_HOLD_MAX, HOLD_LOAD_FROM, HOLD_LOAD_FULL, VIDEO_HOLD_MAX};
+use dataplane::limits::{
+    EGRESS_HOLD_MAX, FRAME_GATHER, FRAME_GATHER_SUBSCRIBERS_MIN, HOLD_LOAD_FROM, HOLD_LOAD_FULL,
+    VIDEO_HOLD_MAX,
+};
 use dataplane::load::Load;
 use rtcp::transport_feedbacks::transport_layer_nack::{
     TransportLayerNack, nack_pairs_from_sequence_numbers,
@@ -83,6 +86,68 @@ fn an_idle_worker_holds_nothing() {
     }
     assert_eq!(world.bursts, [1, 1]);
     assert_eq!(listener.media(&mut world).len(), 2);
+}
+
+/// A camera and so many who see it.
+fn audience(world: &mut World, viewers: usize) -> Peer {
+    let camera = Peer::connect(world, 1);
+    let (session, track) = (camera.session, Box::new(video_track(1)));
+    world.command(Command::Publish { session, track });
+    for number in (SUBSCRIBER..).take(viewers) {
+        let session = Peer::connect(world, number).session;
+        let spec = Box::new(sender(number, MediaKind::Video, true));
+        let feed = Command::Feed {
+            sender: spec.sender,
+            source: Some(video_feed(1)),
+        };
+        world.command(Command::AddSender {
+            session,
+            sender: spec,
+        });
+        world.command(feed);
+    }
+    camera
+}
+
+fn show(world: &mut World, camera: &mut Peer, sequence: u16, marker: bool) {
+    let media = Media {
+        marker,
+        ..video(7, sequence, &[3; 900])
+    };
+    camera.send(world, &media.packet());
+    world.drain();
+}
+
+#[test]
+fn an_idle_worker_gathers_a_frame_that_goes_to_several() {
+    let viewers = FRAME_GATHER_SUBSCRIBERS_MIN;
+    let mut world = World::new();
+    let mut camera = audience(&mut world, viewers);
+    for sequence in 0..3 {
+        show(&mut world, &mut camera, sequence, false);
+    }
+    assert!(world.bursts.is_empty(), "{:?}", world.bursts);
+    show(&mut world, &mut camera, 3, true);
+    assert_eq!(std::mem::take(&mut world.bursts), vec![4; viewers]);
+    // The rest of this one does not come.
+    show(&mut world, &mut camera, 4, false);
+    assert_eq!(next_burst(&mut world), (FRAME_GATHER, 1));
+    world.bursts.clear();
+    // What fills a gap ends the wait for what comes after it.
+    show(&mut world, &mut camera, 7, false);
+    assert!(world.bursts.is_empty());
+    show(&mut world, &mut camera, 6, false);
+    assert_eq!(std::mem::take(&mut world.bursts), vec![2; viewers]);
+    world.ms(2);
+    assert!(world.bursts.is_empty());
+}
+
+#[test]
+fn a_frame_that_goes_to_few_leaves_as_it_comes() {
+    let mut world = World::new();
+    let mut camera = audience(&mut world, FRAME_GATHER_SUBSCRIBERS_MIN - 1);
+    show(&mut world, &mut camera, 0, false);
+    assert_eq!(world.bursts, [1; FRAME_GATHER_SUBSCRIBERS_MIN - 1]);
 }
 
 #[test]
