@@ -51,6 +51,10 @@ pub const EGRESS_HOLD_DEFAULT: Duration = Duration::from_millis(1);
 /// Video waits no longer, whatever is configured: the packets of a frame arrive within a millisecond.
 pub const VIDEO_HOLD_MAX: Duration = Duration::from_millis(1);
 
+/// From this hold on a worker also rests between looks at its socket: what arrives meanwhile would be
+/// held anyway, and to be woken by each packet costs as much as to forward it.
+pub const REST_HOLD_MIN: Duration = Duration::from_millis(2);
+
 /// A frame of which packets are still to come waits this long even in an idle worker: nobody can show a
 /// part of it, and most arrive within 0.3 ms (Chromium's)..
 pub const FRAME_GATHER: Duration = Duration::from_micros(300);
@@ -59,11 +63,11 @@ pub const FRAME_GATHER: Duration = Duration::from_micros(300);
 pub const FRAME_GATHER_SUBSCRIBERS_MIN: usize = 4;
 
 /// A worker that is less busy holds nothing else: it has time for a send of each packet's own.
-pub const HOLD_LOAD_FROM: Load = Load(50);
+pub const HOLD_LOAD_FROM: Load = Load(30);
 
 /// From here on a packet waits as long as it may. Far below full, because what the hold saves lowers
 /// the load, and with it the hold.
-pub const HOLD_LOAD_FULL: Load = Load(100);
+pub const HOLD_LOAD_FULL: Load = Load(60);
 
 /// Over how long a worker's load is measured: some frames of video.
 pub const LOAD_SPAN: Duration = Duration::from_millis(100);

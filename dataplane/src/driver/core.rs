@@ -1,6 +1,6 @@
 //! What a worker drives: the engine, or in tests something smaller.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::command::Command;
 use crate::engine::Engine;
@@ -24,6 +24,10 @@ pub(super) trait Core {
     fn poll_dtls(&mut self) -> Option<DtlsInput>;
     fn poll_event(&mut self) -> Option<Event>;
     fn poll_timeout(&self) -> Option<Instant>;
+    /// What echoes is awake for all that arrives.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 impl Core for Engine {
@@ -65,5 +69,9 @@ impl Core for Engine {
 
     fn poll_timeout(&self) -> Option<Instant> {
         Engine::poll_timeout(self)
+    }
+
+    fn rest(&self) -> Duration {
+        Engine::rest(self)
     }
 }

@@ -8,7 +8,8 @@ use crate::transmit::{Path, Transmit};
 /// A worker's UDP socket, received from in runs and sent to in bursts.
 ///
 /// Call order in a turn: `receive`, then for each burst `slot`, write into it, `send`; then
-/// `flush`. After a few turns at most `settle`, then wait on `ready`.
+/// `flush`. After a few turns at most `settle`, then wait on `ready`. Between turns for which nothing
+/// that arrives needs to wake the worker there is neither.
 pub(super) trait Link {
     /// Hands over at most `runs_max` runs of datagrams from one path each, laid end to end with
     /// the given segment size.

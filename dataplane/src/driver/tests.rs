@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Echo {
     runs: VecDeque<(Path, Vec<u8>, usize)>,
     events: VecDeque<Event>,
+    rest: Duration,
 }
 
 /// Closed by a test that wants datagrams to pile up behind a worker that is busy.
@@ -40,6 +41,7 @@ impl Core for Echo {
     fn handle_datagrams(&mut self, _now: Instant, path: Path, bytes: &mut [u8], segment: usize) {
         match &*bytes {
             b"panic" => panic!("asked to"),
+            b"rest" => self.rest = Duration::from_millis(3),
             b"wait" => {
                 let closed = GATE.lock().unwrap();
                 drop(GATE_MOVED.wait_while(closed, |closed| *closed).unwrap());
@@ -80,6 +82,10 @@ impl Core for Echo {
 
     fn poll_timeout(&self) -> Option<Instant> {
         None
+    }
+
+    fn rest(&self) -> Duration {
+        self.rest
     }
 }
 
@@ -197,6 +203,21 @@ fn ten_thousand_datagrams_come_back() {
             for number in numbers {
                 assert_eq!(rig.answer(), number.to_be_bytes(), "{driver}");
             }
+        }
+    });
+}
+
+#[test]
+fn a_worker_that_rests_misses_nothing() {
+    on_both(|driver| {
+        let rig = Rig::new(driver);
+        rig.peer.send(b"rest").unwrap();
+        assert_eq!(rig.answer(), b"rest");
+        for number in 0..300_u32 {
+            // Into a rest, at its end, and after it.
+            std::thread::park_timeout(Duration::from_micros(u64::from(number) * 37 % 6_000));
+            rig.peer.send(&number.to_be_bytes()).unwrap();
+            assert_eq!(rig.answer(), number.to_be_bytes(), "{driver}");
         }
     });
 }

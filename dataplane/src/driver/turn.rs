@@ -36,6 +36,8 @@ pub(super) struct Life<'a, C, L> {
     pub(super) lane: &'a mut LaneSender,
     pub(super) relay: &'a mut Relay,
     pub(super) sessions: &'a mut HashSet<SessionId>,
+    /// Whether the last turn found something at the link.
+    pub(super) received: bool,
     /// Woken by it, to be carried out in the turn that follows.
     pub(super) command: Option<Command>,
 }
@@ -48,12 +50,16 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             now = self.turns(now);
             let idle_until = now + IDLE_MAX;
             let due = self.core.poll_timeout();
-            let due = due.map_or(idle_until, |due| due.min(idle_until));
+            let mut due = due.map_or(idle_until, |due| due.min(idle_until));
+            let rests = self.rests();
+            if rests {
+                due = due.min(now + self.core.rest());
+            }
             self.alarm.set(now, due)?;
             tokio::select! {
                 biased;
                 _ = &mut self.inputs.stop => return Ok(()),
-                () = self.link.ready() => {}
+                () = self.link.ready(), if !rests => {}
                 Some(command) = self.inputs.commands.recv() => self.command = Some(command),
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
                 () = self.relay.ready() => {}
@@ -65,13 +71,22 @@ impl<C: Core, L: Link> Life<'_, C, L> {
         }
     }
 
-    /// Some turns, until there is nothing to do or the runtime must look at its other tasks.
-    /// Returns when they ended.
+    /// Whether what arrives is not to wake the worker for a while. Only after something arrived: the first
+    /// packet after a silence is not kept waiting.
+    fn rests(&self) -> bool {
+        self.received && !self.core.rest().is_zero()
+    }
+
+    /// Some turns, until there is nothing to do, the worker may rest, or the runtime must look at its other
+    /// tasks. Returns when they ended.
     fn turns(&mut self, mut now: Instant) -> Instant {
         for turn in 1.. {
             let more = self.turn(now);
-            let goes_on = turn < TURNS_PER_WAIT && (more || self.link.has_more());
-            if !goes_on {
+            // With work at hand the link must say so, or nobody would come back to it.
+            self.received &= !more;
+            let rests = self.rests();
+            let goes_on = !rests && turn < TURNS_PER_WAIT && (more || self.link.has_more());
+            if !goes_on && !rests {
                 self.link.settle(more);
             }
             let ended = clock::now();
@@ -92,9 +107,12 @@ impl<C: Core, L: Link> Life<'_, C, L> {
         // Before the packets: a client that was answered may be quicker than this thread.
         let mut more = self.take_commands(now);
         let core = &mut self.core;
+        let mut received = false;
         self.link.receive(RUNS_PER_TURN, |path, bytes, segment| {
+            received = true;
             core.handle_datagrams(now, path, bytes, segment);
         });
+        self.received = received;
         more |= self.tcp.receive(TCP_QUEUE_LEN, |path, bytes| {
             let segment = bytes.len();
             core.handle_datagrams(now, path, bytes, segment);

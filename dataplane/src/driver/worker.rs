@@ -199,6 +199,7 @@ impl<C: Core> Seat<C> {
             lane: &mut self.lane,
             relay: &mut self.relay,
             sessions: &mut self.sessions,
+            received: false,
             command: None,
         };
         life.run().await

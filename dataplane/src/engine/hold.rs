@@ -15,13 +15,16 @@ use super::track::{Track, TrackKey};
 use crate::command::MediaKind;
 use crate::limits::{
     BURST_BYTES_MAX, BURST_SEGMENTS_MAX, DATAGRAM_BYTES_MAX, FRAME_GATHER,
-    FRAME_GATHER_SUBSCRIBERS_MIN, HOLD_LOAD_FROM, HOLD_LOAD_FULL, VIDEO_HOLD_MAX,
+    FRAME_GATHER_SUBSCRIBERS_MIN, HOLD_LOAD_FROM, HOLD_LOAD_FULL, REST_HOLD_MIN, VIDEO_HOLD_MAX,
 };
 use crate::load::Load;
 
 /// What is due within this part of the hold leaves with what is due now: fewer wake-ups, for
 /// hardly shorter bursts.
 const SLACK: u32 = 8;
+
+/// This part of a long hold is spent before a packet is even looked at, at most.
+const REST: u32 = 8;
 
 /// Packets of one stream that fill a send whatever their size.
 const FULL_BURST: u64 = (BURST_BYTES_MAX / DATAGRAM_BYTES_MAX) as u64;
@@ -117,6 +120,15 @@ impl Hold {
         self.span
     }
 
+    /// How long what arrives may lie where it is.
+    pub(super) fn rest(&self) -> Duration {
+        if self.span < REST_HOLD_MIN {
+            Duration::ZERO
+        } else {
+            self.span / REST
+        }
+    }
+
     /// When the first of what is held is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let first = [&self.audio, &self.video].map(BinaryHeap::peek);
@@ -135,7 +147,11 @@ impl Hold {
 
     /// Until when a packet that came now may wait.
     fn until(&self, now: Instant, kind: MediaKind) -> Option<Instant> {
-        let span = self.span_of(kind);
+        // The packet may have lain for as long as a rest takes.
+        let span = match kind {
+            MediaKind::Audio => self.span - self.rest(),
+            MediaKind::Video => self.span_of(kind),
+        };
         (!span.is_zero()).then(|| now + span)
     }
 

@@ -217,6 +217,13 @@ impl Engine {
         self.moment.refresh(&self.clock, &self.hold);
     }
 
+    /// How long the caller may leave what arrives next where it is, once something has arrived: it would be
+    /// held anyway. Zero unless the hold is long.
+    #[must_use]
+    pub fn rest(&self) -> Duration {
+        self.hold.rest()
+    }
+
     /// Takes what the engine of another worker wrote: see [`Engine::poll_relay`].
     pub fn handle_relay(&mut self, now: Instant, slot: &RelaySlot) {
         self.take_relayed(now, slot);
