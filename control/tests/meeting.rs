@@ -4,6 +4,7 @@
 
 mod harness;
 
+use harness::emulator::until;
 use harness::{Browsers, Page, Server};
 
 async fn join(browsers: &Browsers, server: &Server, room: &str, name: &str) -> Page {
@@ -216,6 +217,10 @@ const WHIP_AND_WHEP: &str = r"
   };
 ";
 
+/// Whether the encoder's browser thinks that it can send a megabit a second.
+const ESTIMATE: &str = "publisher.getStats().then(stats => [...stats.values()]
+    .some(s => s.type === 'candidate-pair' && s.availableOutgoingBitrate > 1e6))";
+
 #[tokio::test]
 async fn an_encoder_publishes_by_whip_and_a_player_of_another_origin_watches_by_whep() {
     let server = Server::start(&[]);
@@ -239,6 +244,15 @@ async fn an_encoder_publishes_by_whip_and_a_player_of_another_origin_watches_by_
         .await;
     player.sees("Encoder", "camera").await;
     player.hears("the encoder's sound").await;
+    // Its packets are numbered, and their arrival is told: its estimate grows on that.
+    encoder
+        .until("an estimate of more than a megabit", ESTIMATE)
+        .await;
+    // Workers report once a second.
+    until("feedback to be counted", || {
+        server.metric("millrace_transport_feedback_sent_total") > 3
+    })
+    .await;
 
     let person = join(&browsers, &server, "studio", "Ada").await;
     person.sees("Encoder", "camera").await;

@@ -48,6 +48,8 @@ counters! {
     keyframe_requests,
     /// NACKed packet numbers sent to publishers.
     nacks_sent,
+    /// Transport-wide feedbacks sent to publishers: when their packets arrived.
+    transport_feedback_sent,
     /// NACKed packet numbers received from subscribers.
     nacks_received,
     /// Packets handed to other workers, counted once for each of them.

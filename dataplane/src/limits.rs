@@ -152,6 +152,15 @@ pub const RTCP_EARLY: Duration = Duration::from_millis(50);
 /// ..but of this many sessions at most at a time: media waits meanwhile.
 pub const RTCP_EARLY_MAX: usize = 8;
 
+/// Between two transport-wide feedbacks to a publisher: libwebrtc's receivers take 50 to 250 ms..
+pub const TRANSPORT_FEEDBACK_INTERVAL: Duration = Duration::from_millis(80);
+
+/// ..and this much less when something else has woken the worker.
+pub const TRANSPORT_FEEDBACK_EARLY: Duration = Duration::from_millis(30);
+
+/// Transport-wide numbers of one publisher that are remembered at most; a larger jump begins anew.
+pub const TRANSPORT_FEEDBACK_PACKETS_MAX: usize = 1_024;
+
 /// Between two reports of a worker to control.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 

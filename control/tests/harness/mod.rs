@@ -116,13 +116,16 @@ impl Server {
         self.get("/readyz").starts_with("HTTP/1.1 200")
     }
 
-    /// A sample of `/metrics`; 0 when there is none.
+    /// A sample of `/metrics`, of all workers together; 0 when there is none.
     pub fn metric(&self, name: &str) -> u64 {
         let page = self.get("/metrics");
-        let sample = page
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        sample.map_or(0, |value| value.parse().unwrap())
+        let value = |line: &str| -> Option<u64> {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            let is_it = labels.is_empty() || labels.starts_with('{');
+            is_it.then(|| value.parse().unwrap())
+        };
+        page.lines().filter_map(value).sum()
     }
 
     /// What it answers to a GET, headers and all.

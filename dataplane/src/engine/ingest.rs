@@ -12,7 +12,7 @@ use super::source::Source;
 use super::track::{Place, Track, TrackKey, Use, has_keyframes};
 use crate::counters::Counters;
 use crate::event::Event;
-use crate::id::FormatIndex;
+use crate::id::{FormatIndex, Ssrc};
 use crate::limits::SSRCS_PER_TRACK_MAX;
 use crate::wire::{RtpView, padding_len};
 
@@ -43,6 +43,15 @@ impl Refused {
     }
 }
 
+/// A packet that was authentic.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// What came into the log of it.
+    logged: Option<Logged>,
+    /// Its transport-wide number, if it has one, and its source.
+    transport: Option<(u16, Ssrc)>,
+}
+
 /// A packet that is in the log now.
 #[derive(Clone, Copy, Debug)]
 struct Logged {
@@ -61,9 +70,15 @@ impl Engine {
     /// Takes one SRTP packet of a session.
     pub(super) fn handle_rtp(&mut self, now: Instant, key: SessionKey, packet: &[u8]) {
         match self.log_packet(now, key, packet) {
-            Ok(Some(logged)) => self.on_logged(now, key, logged),
-            // Padding that carries nothing.
-            Ok(None) => {}
+            Ok(Taken { logged, transport }) => {
+                if let Some(numbered) = transport {
+                    self.note_arrival(now, key, numbered);
+                }
+                // Without it: padding that carries nothing.
+                if let Some(logged) = logged {
+                    self.on_logged(now, key, logged);
+                }
+            }
             Err(refused) => refused.count(&mut self.counters),
         }
     }
@@ -107,7 +122,7 @@ impl Engine {
         now: Instant,
         key: SessionKey,
         packet: &[u8],
-    ) -> Result<Option<Logged>, Refused> {
+    ) -> Result<Taken, Refused> {
         let view = RtpView::parse(packet).map_err(|_| Refused::Malformed)?;
         let session = self.sessions.get_mut(key).ok_or(Refused::UnknownSource)?;
         if session.keys.is_none() {
@@ -129,6 +144,8 @@ impl Engine {
             .usage(view.payload_type())
             .ok_or(Refused::UnknownFormat)?;
         ForwardedIds::list(&track.ids, view.extensions(), &mut self.extension_list);
+        let transport = transport_number(track, &view).map(|number| (number, view.ssrc()));
+        let taken = |logged| Taken { logged, transport };
         let mut ingest = Ingest {
             now,
             track_key,
@@ -150,20 +167,28 @@ impl Engine {
             let logged = ingest.log(session, &mut source, usage, false)?;
             session.revive_source(view.ssrc());
             session.sources.push(source);
-            return Ok(logged);
+            return Ok(taken(logged));
         };
         // The source is taken out while its session is worked on, and put back in its place.
         let vacant = Source::new(view.ssrc(), track_key, is_repair, false);
         let Some(place) = session.sources.get_mut(index) else {
-            return Ok(None);
+            return Ok(taken(None));
         };
         let mut source = std::mem::replace(place, vacant);
         let logged = ingest.log(session, &mut source, usage, true);
         if let Some(place) = session.sources.get_mut(index) {
             *place = source;
         }
-        logged
+        logged.map(taken)
     }
+}
+
+/// The number that feedback on the packet is to name
+/// (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 2).
+fn transport_number(track: &Track, view: &RtpView<'_>) -> Option<u16> {
+    let wanted = track.spec.extensions.transport_cc?;
+    let (_, value) = view.extensions().find(|(id, _)| *id == wanted)?;
+    value.try_into().ok().map(u16::from_be_bytes)
 }
 
 /// One packet, its track known.
@@ -270,8 +295,9 @@ impl Ingest<'_> {
         let Some(place) = self.track.repaired_place(ssrc, index) else {
             return Ok(None);
         };
+        // Nobody misses it: browsers probe for bandwidth with packets that they have sent before.
         if self.track.log.refuses(place.sequence) {
-            return Err(Refused::Replayed);
+            return Ok(None);
         }
         media.reception.handle_recovered();
         let arrival = match &mut media.missing {

@@ -5,6 +5,7 @@
 //! other, and seals a [`burst`] straight into the caller's slot. There are no queues of packets:
 //! a subscriber is a cursor into the logs of its tracks.
 
+mod arrivals;
 mod burst;
 mod clock;
 mod commands;

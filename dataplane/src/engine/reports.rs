@@ -316,6 +316,26 @@ fn report_block(now: Instant, source: &mut Source) -> ReportBlock {
     }
 }
 
+/// Tells a session when its packets arrived: all that it was not told yet.
+pub(super) fn send_feedback(session: &mut Session, outbox: &mut Outbox, counters: &mut Counters) {
+    let Some(mut arrivals) = session.arrivals.take() else {
+        return;
+    };
+    let local = session.rtcp_ssrc;
+    loop {
+        let mut buffer = [0; COMPOUND_MAX];
+        let mut writer = RtcpWriter::new(&mut buffer);
+        if !writer.receiver_report(local, &[]) || !arrivals.write(local, &mut writer) {
+            break;
+        }
+        let len = writer.len();
+        let compound = buffer.get(..len).unwrap_or_default();
+        counters.transport_feedback_sent += 1;
+        send_compound(session, outbox, counters, compound);
+    }
+    session.arrivals = Some(arrivals);
+}
+
 /// Encrypts a compound and queues it, if the session can be reached.
 fn send_compound(
     session: &mut Session,

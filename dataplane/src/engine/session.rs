@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::arrivals::Arrivals;
 use super::clock::RemoteClock;
 use super::hold::{Soon, Wait};
 use super::ice::{Credentials, Ice};
@@ -55,6 +56,8 @@ pub(super) struct Session {
     /// ..and its video.
     pub(super) video_wait: Wait,
     pub(super) remote_clock: RemoteClock,
+    /// When its packets arrived, if it numbers them for feedback.
+    pub(super) arrivals: Option<Box<Arrivals>>,
     /// Measured by report blocks.
     pub(super) rtt: Option<Duration>,
 }
@@ -137,6 +140,7 @@ impl Session {
             audio_wait: Wait::default(),
             video_wait: Wait::default(),
             remote_clock: RemoteClock::default(),
+            arrivals: None,
             rtt: None,
         }
     }

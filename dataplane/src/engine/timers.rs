@@ -8,7 +8,9 @@ use super::Engine;
 use super::session::SessionKey;
 use super::track::{TrackKey, has_keyframes};
 use crate::event::{CloseReason, Event, Report, TrackReport};
-use crate::limits::{REPORT_INTERVAL, RTCP_EARLY, RTCP_EARLY_MAX, RTCP_INTERVAL};
+use crate::limits::{
+    REPORT_INTERVAL, RTCP_EARLY, RTCP_EARLY_MAX, RTCP_INTERVAL, TRANSPORT_FEEDBACK_EARLY,
+};
 
 /// What is due when. What most sessions never need (missing packets, key frames held back,
 /// speakers who fall silent) is in short lists, so that no timer moves because a packet came.
@@ -19,6 +21,9 @@ pub(super) struct Timers {
     /// Sessions that miss packets, and when the first of those is due.
     missing: Vec<SessionKey>,
     missing_due: Option<Instant>,
+    /// Sessions that are to be told when their packets arrived, and when the first of those is due.
+    feedback: Vec<SessionKey>,
+    feedback_due: Option<Instant>,
     /// Tracks whose key frame was asked for too soon.
     keyframes: Vec<TrackKey>,
     /// Tracks whose person speaks.
@@ -34,11 +39,33 @@ impl Timers {
             ticks: BinaryHeap::new(),
             missing: Vec::new(),
             missing_due: None,
+            feedback: Vec::new(),
+            feedback_due: None,
             keyframes: Vec::new(),
             speakers: Vec::new(),
             report_at: start + REPORT_INTERVAL,
             reported_at: start,
         }
+    }
+}
+
+impl Timers {
+    /// A session is to be told by then when its packets arrived.
+    pub(super) fn watch_feedback(&mut self, key: SessionKey, due: Instant) {
+        let first = self.feedback_due.map_or(due, |other| other.min(due));
+        self.feedback_due = Some(first);
+        self.feedback.push(key);
+    }
+
+    /// How many sessions are to be told. Each is taken once; those that still are to be enter the list again.
+    pub(super) fn begin_feedback(&mut self) -> usize {
+        self.feedback_due = None;
+        self.feedback.len()
+    }
+
+    /// The session that waits longest.
+    pub(super) fn take_feedback(&mut self) -> SessionKey {
+        self.feedback.remove(0)
     }
 }
 
@@ -56,8 +83,13 @@ impl Engine {
             .iter()
             .filter_map(|key| self.tracks.get(*key)?.speech.due());
         let held = self.hold.due();
-        [Some(timers.report_at), tick, timers.missing_due, held]
-            .into_iter()
+        let once = [
+            Some(timers.report_at),
+            timers.missing_due,
+            timers.feedback_due,
+        ];
+        once.into_iter()
+            .chain([tick, held])
             .flatten()
             .chain(keyframe)
             .chain(speaker)
@@ -79,6 +111,10 @@ impl Engine {
         }
         if self.timers.missing_due.is_some_and(|due| due <= now) {
             self.fire_missing(now);
+        }
+        let feedback_due = self.timers.feedback_due;
+        if feedback_due.is_some_and(|due| due <= now + TRANSPORT_FEEDBACK_EARLY) {
+            self.fire_feedback(now);
         }
         self.fire_keyframes(now);
         self.fire_speakers(now);

@@ -13,6 +13,7 @@ pub mod rtcp_writer;
 pub mod rtp;
 pub mod stun;
 pub mod stun_writer;
+pub mod transport_feedback;
 
 mod crc32;
 

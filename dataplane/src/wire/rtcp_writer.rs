@@ -1,6 +1,7 @@
 //! RTCP packets: a compound on its way out (RFC 3550 section 6, RFC 4585, RFC 5104).
 
 use super::rtcp::{HEADER_LEN, REMB_NAME, REPORT_BLOCK_LEN, ReportBlock, format, packet_type};
+use super::transport_feedback::Statuses;
 use crate::id::Ssrc;
 
 /// Report blocks that one report can count (RFC 3550 section 6.4.1).
@@ -157,6 +158,49 @@ impl<'a> RtcpWriter<'a> {
                 ssrcs.iter().try_for_each(|ssrc| body.put_u32(ssrc.0))
             },
         )
+    }
+
+    /// Transport-wide feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01) number `number` on the
+    /// packets from `base` on. `ticks` says when each arrived, in units of 250 us since an arbitrary zero, or
+    /// that it did not. Returns how many of them it covers: as many as fit, and as are close enough to each
+    /// other; 0 when nothing was written.
+    #[must_use]
+    pub fn transport_feedback(
+        &mut self,
+        sender: Ssrc,
+        media: Ssrc,
+        number: u8,
+        base: u16,
+        ticks: &[Option<i64>],
+    ) -> usize {
+        const FIXED_LEN: usize = 16;
+        let room = self.out.len().saturating_sub(self.len + HEADER_LEN);
+        let Some(room) = room.checked_sub(FIXED_LEN) else {
+            return 0;
+        };
+        let statuses = Statuses::new(ticks, room);
+        if statuses.count() == 0 {
+            return 0;
+        }
+        let body_len = FIXED_LEN + statuses.len().next_multiple_of(4);
+        let is_written = self.packet(
+            format::TRANSPORT_CC,
+            packet_type::TRANSPORT_FEEDBACK,
+            body_len,
+            |body| {
+                body.put_u32(sender.0)?;
+                body.put_u32(media.0)?;
+                body.put(&base.to_be_bytes())?;
+                body.put(&(statuses.count() as u16).to_be_bytes())?;
+                body.put_u32((statuses.reference << 8) | u32::from(number))?;
+                for chunk in statuses.chunks() {
+                    body.put(&chunk.to_be_bytes())?;
+                }
+                statuses.each_delta(|delta| body.put(delta))?;
+                body.put_zeros()
+            },
+        );
+        if is_written { statuses.count() } else { 0 }
     }
 
     /// The end of a source (RFC 3550 section 6.6).

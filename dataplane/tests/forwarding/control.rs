@@ -9,6 +9,9 @@ use rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimat
 use rtcp::receiver_report::ReceiverReport;
 use rtcp::sender_report::SenderReport;
 use rtcp::source_description::SourceDescription;
+use rtcp::transport_feedbacks::transport_layer_cc::{
+    PacketStatusChunk, SymbolTypeTcc, TransportLayerCc,
+};
 
 use crate::world::*;
 
@@ -204,4 +207,95 @@ fn who_speaks_is_told_once_and_who_stops_too() {
         speaking,
     };
     assert_eq!(told, [&event(true), &event(false)]);
+}
+
+/// Sends packet `n` of a publisher that numbers what it sends from just below the end of the numbers.
+fn send_numbered(world: &mut World, publisher: &mut Peer, n: u16) {
+    let number = 65_534_u16.wrapping_add(n).to_be_bytes();
+    let media = Media {
+        extensions: &[(PUBLISHER_MID_ID, b"v"), (TRANSPORT_ID, &number)],
+        ..video(7, n, b"picture")
+    };
+    publisher.send(world, &media.packet());
+}
+
+const TRANSPORT_ID: u8 = 9;
+
+/// Statuses of a feedback's packets, and the milliseconds between those that arrived.
+fn told(feedback: &TransportLayerCc) -> (Vec<bool>, Vec<i64>) {
+    let symbols = feedback.packet_chunks.iter().flat_map(|chunk| match chunk {
+        PacketStatusChunk::RunLengthChunk(run) => {
+            vec![run.packet_status_symbol; usize::from(run.run_length)]
+        }
+        PacketStatusChunk::StatusVectorChunk(vector) => vector.symbol_list.clone(),
+    });
+    let came = symbols
+        .take(usize::from(feedback.packet_status_count))
+        .map(|symbol| symbol != SymbolTypeTcc::PacketNotReceived);
+    let steps = feedback.recv_deltas.iter().skip(1);
+    (
+        came.collect(),
+        steps.map(|delta| delta.delta / 1_000).collect(),
+    )
+}
+
+#[test]
+fn a_publisher_that_numbers_its_packets_is_told_when_each_arrived() {
+    let mut world = World::new();
+    let mut publisher = Peer::connect(&mut world, 1);
+    let mut track = video_track(1);
+    track.extensions.transport_cc = Some(TRANSPORT_ID);
+    let session = publisher.session;
+    world.command(Command::Publish {
+        session,
+        track: Box::new(track),
+    });
+    for n in [0, 1, 3] {
+        send_numbered(&mut world, &mut publisher, n);
+        world.ms(10);
+    }
+    // Somebody else's, which is not authentic.
+    let forged = vec![
+        0x80, 96, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7,
+        8,
+    ];
+    let path = publisher.path;
+    world
+        .engine
+        .handle_datagrams(world.now, path, &mut forged.clone(), forged.len());
+    assert!(
+        publisher.control::<TransportLayerCc>(&mut world).is_empty(),
+        "not for each packet"
+    );
+    world.ms(80);
+    let [feedback] = &publisher.control::<TransportLayerCc>(&mut world)[..] else {
+        panic!("one feedback");
+    };
+    assert_eq!(
+        (feedback.base_sequence_number, feedback.fb_pkt_count),
+        (65_534, 0)
+    );
+    assert_eq!(
+        told(feedback),
+        (vec![true, true, false, true], vec![10, 10])
+    );
+    world.ms(500);
+    assert!(
+        publisher.control::<TransportLayerCc>(&mut world).is_empty(),
+        "nothing new"
+    );
+    // The lost one comes late, and those that came since are told with it.
+    send_numbered(&mut world, &mut publisher, 2);
+    world.ms(10);
+    send_numbered(&mut world, &mut publisher, 4);
+    world.ms(90);
+    let [feedback] = &publisher.control::<TransportLayerCc>(&mut world)[..] else {
+        panic!("one feedback");
+    };
+    assert_eq!(
+        (feedback.base_sequence_number, feedback.fb_pkt_count),
+        (0, 1)
+    );
+    assert_eq!(told(feedback).0, [true, true, true]);
+    assert_eq!(world.counters().transport_feedback_sent, 2);
 }

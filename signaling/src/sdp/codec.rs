@@ -15,7 +15,8 @@ pub struct Codec {
     pub fmtp: String,
     /// Payload type of retransmissions (RFC 4588), if offered.
     pub rtx: Option<u8>,
-    /// `a=rtcp-fb` lines that we take: a subset of `nack`, `nack pli`, `ccm fir`, `goog-remb`.
+    /// `a=rtcp-fb` lines that we take: a subset of `nack`, `nack pli`, `ccm fir`, `goog-remb`,
+    /// `transport-cc`.
     pub feedback: Vec<String>,
 }
 
@@ -27,7 +28,14 @@ pub const VIDEO_PREFERENCE: [&str; 5] = ["VP8", "VP9", "H264", "AV1", "H265"];
 pub const AUDIO_CODECS: [&str; 5] = ["opus", "red", "G722", "PCMU", "PCMA"];
 
 /// Feedback that we take (RFC 4585, RFC 5104), in the order of our answers.
-pub(super) const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
+pub(super) const FEEDBACK: [&str; 5] = ["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"];
+
+/// RTP clock rate of every video codec.
+const VIDEO_CLOCK_RATE: u32 = 90_000;
+
+/// Where a libwebrtc sender that estimates its bandwidth begins (`x-google-start-bitrate`, which others
+/// ignore): by itself it begins at 300 kbit/s and shows a thumbnail for seconds.
+const START_BITRATE_KBPS: u32 = 1_500;
 
 /// The clock rate and channels that make a name one of the codecs that we forward. G.722's clock
 /// is 8000 by an old mistake that is now law (RFC 3551 section 4.5.2).
@@ -79,24 +87,30 @@ impl Codec {
     }
 
     /// `a=fmtp` for our answer: the client's own parameters, without those that describe the
-    /// client's stream rather than what may be sent (RFC 6184 section 8.2.2), and with Opus'
-    /// in-band redundancy asked for (RFC 7587 section 7.1).
+    /// client's stream rather than what may be sent (RFC 6184 section 8.2.2), with Opus'
+    /// in-band redundancy asked for (RFC 7587 section 7.1), and with where an estimate begins.
     pub(super) fn answered_fmtp(&self) -> String {
         let pairs = self
             .fmtp
             .split(';')
             .map(str::trim)
             .filter(|pair| !pair.is_empty());
-        let kept: Vec<&str> = pairs.filter(|pair| !pair.starts_with("sprop-")).collect();
-        let mut fmtp = kept.join(";");
+        let kept = pairs.filter(|pair| !pair.starts_with("sprop-"));
+        let mut kept: Vec<String> = kept.map(str::to_owned).collect();
         if self.name == "opus" && self.parameter("useinbandfec").is_none() {
-            fmtp.push_str(if fmtp.is_empty() {
-                "useinbandfec=1"
-            } else {
-                ";useinbandfec=1"
-            });
+            kept.push("useinbandfec=1".to_owned());
         }
-        fmtp
+        if self.clock_rate == VIDEO_CLOCK_RATE && self.is_estimated() {
+            kept.push(format!("x-google-start-bitrate={START_BITRATE_KBPS}"));
+        }
+        kept.join(";")
+    }
+
+    /// Whether its sender estimates its bandwidth by what we tell it.
+    fn is_estimated(&self) -> bool {
+        self.feedback
+            .iter()
+            .any(|feedback| feedback == "transport-cc")
     }
 
     /// The profile that `profile-level-id` stands for; without one it is Baseline at level 1

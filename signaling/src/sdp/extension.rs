@@ -46,10 +46,9 @@ pub mod uri {
     ];
 
     /// The ones that an answer may hold. Not the dependency descriptor, because we choose no
-    /// layers, and not transport-wide numbers, because we send no such feedback. RIDs are in it
-    /// although no simulcast is answered: without them Chromium cannot make its next offer of a
-    /// section whose simulcast was declined.
-    pub(in crate::sdp) const ANSWERABLE: [&str; 8] = [
+    /// layers. RIDs are in it although no simulcast is answered: without them Chromium cannot make
+    /// its next offer of a section whose simulcast was declined.
+    pub(in crate::sdp) const ANSWERABLE: [&str; 9] = [
         MID,
         RID,
         REPAIRED_RID,
@@ -58,6 +57,7 @@ pub mod uri {
         ABS_CAPTURE_TIME,
         VIDEO_ORIENTATION,
         PLAYOUT_DELAY,
+        TRANSPORT_CC,
     ];
 }
 

@@ -56,7 +56,7 @@ impl<'a> Formats<'a> {
             mid,
             order: Vec::new(),
             by_type: BTreeMap::new(),
-            feedback: [false; 4],
+            feedback: [false; FEEDBACK.len()],
         };
         for name in names {
             let payload_type = payload_type(name).ok_or_else(|| formats.bad_type(name))?;
@@ -380,7 +380,10 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(codecs[0].feedback, ["nack pli", "goog-remb"]);
+        assert_eq!(
+            codecs[0].feedback,
+            ["nack pli", "goog-remb", "transport-cc"]
+        );
         assert_eq!(codecs[1].feedback, ["nack pli"]);
         assert_eq!(codecs[1].name, "VP9");
     }

@@ -192,12 +192,19 @@ impl Section {
     /// the client's, where RED comes after its Opus unless the client puts it first of all.
     #[must_use]
     pub fn answerable_codecs(&self, preference: &[&str]) -> Vec<Codec> {
-        match self.kind {
+        let mut codecs = match self.kind {
             SectionKind::Video if preference.is_empty() => self.ordered(&VIDEO_PREFERENCE),
             SectionKind::Audio if preference.is_empty() => self.client_order(),
             SectionKind::Audio | SectionKind::Video => self.ordered(preference),
             SectionKind::Data | SectionKind::Other => Vec::new(),
+        };
+        if !self.direction.sends() {
+            // What goes with transport-wide numbers, which we do not send.
+            for codec in &mut codecs {
+                codec.feedback.retain(|feedback| feedback != "transport-cc");
+            }
         }
+        codecs
     }
 
     fn ordered(&self, names: &[&str]) -> Vec<Codec> {
@@ -230,10 +237,15 @@ impl Section {
     }
 
     /// The header extensions to answer with: those that we know what to do with today, and whose
-    /// id fits a one-byte extension header (RFC 8285 section 4.2).
+    /// id fits a one-byte extension header (RFC 8285 section 4.2). Transport-wide numbers are
+    /// told of where the client sends; we send none.
     #[must_use]
     pub fn known_extensions(&self) -> Vec<Extension> {
-        let answerable = |e: &&Extension| e.id < 15 && uri::ANSWERABLE.contains(&e.uri.as_str());
+        let answerable = |e: &&Extension| {
+            let is_known = uri::ANSWERABLE.contains(&e.uri.as_str());
+            let is_possible = e.uri != uri::TRANSPORT_CC || self.direction.sends();
+            e.id < 15 && is_known && is_possible
+        };
         self.extensions.iter().filter(answerable).cloned().collect()
     }
 }
