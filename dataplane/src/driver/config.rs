@@ -20,7 +20,8 @@ pub struct DataplaneConfig {
     /// Bits per second that each publisher is told it may send.
     pub publisher_bitrate_bps_max: u64,
     /// How long a packet may wait at most for others to share its send, at most
-    /// [`EGRESS_HOLD_MAX`](crate::limits::EGRESS_HOLD_MAX); a worker that is idle holds nothing.
+    /// [`EGRESS_HOLD_MAX`](crate::limits::EGRESS_HOLD_MAX); a worker that is idle holds
+    /// nothing but the beginnings of frames.
     pub egress_hold: Duration,
     /// Threads for DTLS handshakes, at least 1.
     pub dtls_threads: usize,

@@ -80,7 +80,7 @@ pub struct EngineConfig {
     /// Bits per second that publishers are told they may send (REMB), each.
     pub publisher_bitrate_bps_max: u64,
     /// How long a packet may wait at most for others to share its send. A worker that is idle holds
-    /// nothing, and video at most [`VIDEO_HOLD_MAX`](crate::limits::VIDEO_HOLD_MAX).
+    /// nothing but the beginnings of frames, and video waits at most [`VIDEO_HOLD_MAX`](crate::limits::VIDEO_HOLD_MAX).
     pub hold_max: Duration,
 }
 
