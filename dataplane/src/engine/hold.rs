@@ -2,8 +2,8 @@
 //! next, because a send costs far more than another packet in it.
 //!
 //! A worker with little to do holds nothing but the parts of frames that are still arriving. With its
-//! load the hold grows, up to what was configured. What cannot gain by waiting never waits: a frame whose last packet is there, a
-//! packet that fills a gap, a full burst, a retransmission.
+//! load the hold grows, up to what was configured. What cannot gain by waiting never waits: a frame
+//! whose last packet is there, a packet that fills a gap, a full burst, a retransmission.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

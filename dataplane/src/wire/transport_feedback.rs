@@ -11,8 +11,10 @@ const TICKS_PER_REFERENCE: i64 = 256;
 const TWO_BIT_SYMBOLS: usize = 7;
 const ONE_BIT_SYMBOLS: usize = 14;
 
-/// The longest run that a run length chunk can say.
-const RUN_MAX: usize = 0x1FFF;
+const _: () = assert!(
+    FEEDBACK_PACKETS_MAX <= 0x1FFF,
+    "a run length chunk can say any run"
+);
 
 /// What is said of a packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -115,7 +117,7 @@ impl Statuses {
 fn chunk(symbols: &[Symbol]) -> Option<(u16, usize)> {
     let first = *symbols.first()?;
     let run = symbols.iter().take_while(|symbol| **symbol == first);
-    let run = run.count().min(RUN_MAX);
+    let run = run.count();
     let is_one_bit = symbols
         .iter()
         .take(ONE_BIT_SYMBOLS)

@@ -221,8 +221,12 @@ fn send_numbered(world: &mut World, publisher: &mut Peer, n: u16) {
 
 const TRANSPORT_ID: u8 = 9;
 
-/// Statuses of a feedback's packets, and the milliseconds between those that arrived.
-fn told(feedback: &TransportLayerCc) -> (Vec<bool>, Vec<i64>) {
+/// The one feedback that came: its base and its own number, its packets' statuses, and the milliseconds
+/// between those that arrived.
+fn told(world: &mut World, publisher: &mut Peer) -> ((u16, u8), Vec<bool>, Vec<i64>) {
+    let [feedback] = &publisher.control::<TransportLayerCc>(world)[..] else {
+        panic!("one feedback");
+    };
     let symbols = feedback.packet_chunks.iter().flat_map(|chunk| match chunk {
         PacketStatusChunk::RunLengthChunk(run) => {
             vec![run.packet_status_symbol; usize::from(run.run_length)]
@@ -234,6 +238,7 @@ fn told(feedback: &TransportLayerCc) -> (Vec<bool>, Vec<i64>) {
         .map(|symbol| symbol != SymbolTypeTcc::PacketNotReceived);
     let steps = feedback.recv_deltas.iter().skip(1);
     (
+        (feedback.base_sequence_number, feedback.fb_pkt_count),
         came.collect(),
         steps.map(|delta| delta.delta / 1_000).collect(),
     )
@@ -268,17 +273,9 @@ fn a_publisher_that_numbers_its_packets_is_told_when_each_arrived() {
         "not for each packet"
     );
     world.ms(80);
-    let [feedback] = &publisher.control::<TransportLayerCc>(&mut world)[..] else {
-        panic!("one feedback");
-    };
-    assert_eq!(
-        (feedback.base_sequence_number, feedback.fb_pkt_count),
-        (65_534, 0)
-    );
-    assert_eq!(
-        told(feedback),
-        (vec![true, true, false, true], vec![10, 10])
-    );
+    let (numbers, came, steps) = told(&mut world, &mut publisher);
+    assert_eq!(numbers, (65_534, 0));
+    assert_eq!((came, steps), (vec![true, true, false, true], vec![10, 10]));
     world.ms(500);
     assert!(
         publisher.control::<TransportLayerCc>(&mut world).is_empty(),
@@ -289,13 +286,8 @@ fn a_publisher_that_numbers_its_packets_is_told_when_each_arrived() {
     world.ms(10);
     send_numbered(&mut world, &mut publisher, 4);
     world.ms(90);
-    let [feedback] = &publisher.control::<TransportLayerCc>(&mut world)[..] else {
-        panic!("one feedback");
-    };
-    assert_eq!(
-        (feedback.base_sequence_number, feedback.fb_pkt_count),
-        (0, 1)
-    );
-    assert_eq!(told(feedback).0, [true, true, true]);
+    let (numbers, came, _) = told(&mut world, &mut publisher);
+    assert_eq!(numbers, (0, 1));
+    assert_eq!(came, [true, true, true]);
     assert_eq!(world.counters().transport_feedback_sent, 2);
 }

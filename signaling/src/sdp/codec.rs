@@ -28,7 +28,10 @@ pub const VIDEO_PREFERENCE: [&str; 5] = ["VP8", "VP9", "H264", "AV1", "H265"];
 pub const AUDIO_CODECS: [&str; 5] = ["opus", "red", "G722", "PCMU", "PCMA"];
 
 /// Feedback that we take (RFC 4585, RFC 5104), in the order of our answers.
-pub(super) const FEEDBACK: [&str; 5] = ["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"];
+pub(super) const FEEDBACK: [&str; 5] = ["nack", "nack pli", "ccm fir", "goog-remb", TRANSPORT_CC];
+
+/// What goes with the extension of transport-wide numbers.
+pub(super) const TRANSPORT_CC: &str = "transport-cc";
 
 /// RTP clock rate of every video codec.
 const VIDEO_CLOCK_RATE: u32 = 90_000;
@@ -43,7 +46,7 @@ pub(super) fn clock_and_channels(name: &str) -> (u32, u8) {
     match name {
         "opus" | "red" => (48_000, 2),
         "G722" | "PCMU" | "PCMA" => (8_000, 1),
-        _ => (90_000, 1),
+        _ => (VIDEO_CLOCK_RATE, 1),
     }
 }
 
@@ -110,7 +113,7 @@ impl Codec {
     fn is_estimated(&self) -> bool {
         self.feedback
             .iter()
-            .any(|feedback| feedback == "transport-cc")
+            .any(|feedback| feedback == TRANSPORT_CC)
     }
 
     /// The profile that `profile-level-id` stands for; without one it is Baseline at level 1

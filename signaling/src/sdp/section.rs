@@ -3,7 +3,7 @@
 use rtc_sdp::MediaDescription;
 use rtc_sdp::description::common::Attribute;
 
-use super::codec::{Codec, VIDEO_PREFERENCE};
+use super::codec::{Codec, TRANSPORT_CC, VIDEO_PREFERENCE};
 use super::extension::{self, Extension, uri};
 use super::offer::OfferError;
 use super::{formats, is_token, quote, source};
@@ -199,9 +199,9 @@ impl Section {
             SectionKind::Data | SectionKind::Other => Vec::new(),
         };
         if !self.direction.sends() {
-            // What goes with transport-wide numbers, which we do not send.
+            // We send no transport-wide numbers.
             for codec in &mut codecs {
-                codec.feedback.retain(|feedback| feedback != "transport-cc");
+                codec.feedback.retain(|feedback| feedback != TRANSPORT_CC);
             }
         }
         codecs
