@@ -96,6 +96,9 @@ pub fn softirq_of(core: usize) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -105,10 +108,24 @@ mod tests {
         assert_eq!(Usage::of(u32::MAX), None);
     }
 
+    /// A shell that waits for one child is a family that does not change while it is looked at.
     #[test]
-    fn a_tree_is_at_least_its_root() {
-        let pid = std::process::id();
-        let (root, tree) = (Usage::of(pid).unwrap(), Usage::of_tree(pid).unwrap());
+    fn a_tree_holds_what_its_children_hold() {
+        let mut shell = Command::new("sh")
+            .args(["-c", "cat; exit"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = shell.stdin.take().unwrap();
+        let mut output = BufReader::new(shell.stdout.take().unwrap());
+        input.write_all(b"here\n").unwrap();
+        output.read_line(&mut String::new()).unwrap();
+        let (root, tree) = (Usage::of(shell.id()), Usage::of_tree(shell.id()));
+        drop(input);
+        assert!(shell.wait().unwrap().success());
+        let (root, tree) = (root.unwrap(), tree.unwrap());
+        assert!(tree.rss_bytes > root.rss_bytes);
         assert!(tree.cpu >= root.cpu);
         assert_eq!(Usage::of_tree(u32::MAX), None);
     }
