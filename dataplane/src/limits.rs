@@ -94,6 +94,24 @@ pub const AUDIO_LOG_BYTES: usize = AUDIO_LOG_PACKETS * 512;
 /// longest, and RFC 8285 gives one extension at most 255.
 pub const EXTENSIONS_BYTES_MAX: usize = 288;
 
+/// References that a VP9 descriptor names (RFC 9628 section 4.2: "up to 3 times").
+pub const VP9_REFERENCES_MAX: usize = 3;
+
+/// Spatial layers of a VP9 stream: SID has three bits.
+pub const VP9_SPATIAL_LAYERS_MAX: usize = 8;
+
+/// Templates of a dependency descriptor's structure: their numbers have six bits.
+pub const DESCRIPTOR_TEMPLATES_MAX: usize = 64;
+
+/// Decode targets of such a structure: their count has five bits.
+pub const DESCRIPTOR_TARGETS_MAX: usize = 32;
+
+/// Spatial layers of such a structure: AV1's `spatial_id` has two bits.
+pub const DESCRIPTOR_SPATIAL_LAYERS_MAX: usize = 4;
+
+/// Temporal layers of such a structure: AV1's `temporal_id` has three bits.
+pub const DESCRIPTOR_TEMPORAL_LAYERS_MAX: usize = 8;
+
 /// RTP padding that another packet in a burst may cost, in bytes: packets of a frame differ by 1 or
 /// 2, voices by up to 100. A send saved is worth the CPU time of far more (see benches/README.md);
 /// this is what it may cost the subscriber's network.

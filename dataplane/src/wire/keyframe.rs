@@ -2,6 +2,9 @@
 //!
 //! Only the first bytes of a payload are looked at. What is not understood begins none.
 
+use super::nal::units;
+use super::vp8;
+
 /// How a video is coded, as far as its key frames can be told from the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum VideoCodec {
@@ -22,7 +25,7 @@ impl VideoCodec {
     #[must_use]
     pub fn starts_keyframe(self, payload: &[u8]) -> bool {
         let starts = match self {
-            VideoCodec::Vp8 => vp8(payload),
+            VideoCodec::Vp8 => vp8::Descriptor::parse(payload).ok().map(|vp8| vp8.keyframe),
             VideoCodec::Vp9 => vp9(payload),
             VideoCodec::H264 => h264(payload),
             VideoCodec::H265 => h265(payload),
@@ -30,26 +33,6 @@ impl VideoCodec {
         };
         starts == Some(true)
     }
-}
-
-/// RFC 7741 section 4.2: the start of the first partition, and there the inverse key frame flag.
-fn vp8(payload: &[u8]) -> Option<bool> {
-    let (&head, mut rest) = payload.split_first()?;
-    if head & 0x17 != 0x10 {
-        return Some(false);
-    }
-    if head & 0x80 != 0 {
-        let (&extended, after) = rest.split_first()?;
-        let picture_id_len = match (extended & 0x80, after.first()? & 0x80) {
-            (0, _) => 0,
-            (_, 0) => 1,
-            _ => 2,
-        };
-        let skipped =
-            picture_id_len + usize::from(extended & 0x40 != 0) + usize::from(extended & 0x30 != 0);
-        rest = after.get(skipped..)?;
-    }
-    Some(rest.first()? & 0x01 == 0)
 }
 
 /// RFC 9628 section 4.2: not predicted from other pictures, at the beginning of a frame, of the
@@ -77,7 +60,7 @@ fn h264(payload: &[u8]) -> Option<bool> {
     const PARAMETERS: u8 = 7;
     let begins = |kind: u8| kind == IDR || kind == PARAMETERS;
     match payload.first()? & 0x1f {
-        24 => Some(units(payload.get(1..)?).any(|unit| begins(unit & 0x1f))),
+        24 => Some(heads(payload.get(1..)?).any(|head| begins(head & 0x1f))),
         28 => {
             let fragment = *payload.get(1)?;
             Some(fragment & 0x80 != 0 && begins(fragment & 0x1f))
@@ -91,7 +74,7 @@ fn h264(payload: &[u8]) -> Option<bool> {
 fn h265(payload: &[u8]) -> Option<bool> {
     let begins = |kind: u8| matches!(kind, 16..=21 | 32 | 33);
     match (payload.first()? >> 1) & 0x3f {
-        48 => Some(units(payload.get(2..)?).any(|unit| begins((unit >> 1) & 0x3f))),
+        48 => Some(heads(payload.get(2..)?).any(|head| begins((head >> 1) & 0x3f))),
         49 => {
             let fragment = *payload.get(2)?;
             Some(fragment & 0x80 != 0 && begins(fragment & 0x3f))
@@ -100,16 +83,9 @@ fn h265(payload: &[u8]) -> Option<bool> {
     }
 }
 
-/// The first byte of each unit of an aggregate, which are laid end to end behind their lengths.
-fn units(mut rest: &[u8]) -> impl Iterator<Item = u8> {
-    std::iter::from_fn(move || {
-        let (len, after) = rest.split_first_chunk::<2>()?;
-        let first = *after.first()?;
-        rest = after
-            .get(usize::from(u16::from_be_bytes(*len))..)
-            .unwrap_or_default();
-        Some(first)
-    })
+/// The first byte of each unit of an aggregate.
+fn heads(aggregated: &[u8]) -> impl Iterator<Item = u8> {
+    units(aggregated).filter_map(|unit| unit.first().copied())
 }
 
 #[cfg(test)]

@@ -4,9 +4,14 @@
 //! nothing here panics or allocates whatever the bytes. The crates `rtp`, `rtcp` and `stun` read the
 //! same bytes in the tests and must agree.
 
+pub mod av1;
 pub mod demux;
+pub mod dependency_descriptor;
 pub mod extension;
 pub mod keyframe;
+pub mod layer;
+pub mod nal;
+pub mod picture;
 pub mod red;
 pub mod rtcp;
 pub mod rtcp_writer;
@@ -14,6 +19,8 @@ pub mod rtp;
 pub mod stun;
 pub mod stun_writer;
 pub mod transport_feedback;
+pub mod vp8;
+pub mod vp9;
 
 mod crc32;
 
@@ -26,6 +33,8 @@ pub(crate) mod generator;
 pub use demux::{Protocol, classify};
 pub use extension::ExtensionBlock;
 pub use keyframe::VideoCodec;
+pub use layer::Layer;
+pub use picture::{Picture, PictureId};
 pub use rtcp::{ReportBlock, RtcpPacket};
 pub use rtcp_writer::RtcpWriter;
 pub use rtp::{RtpHeader, RtpView, padding_len};

@@ -1,0 +1,194 @@
+//! The VP9 payload descriptor (RFC 9628 section 4.2).
+
+use super::picture::{Picture, PictureId};
+use super::{Malformed, u16_at};
+use crate::limits::{VP9_REFERENCES_MAX, VP9_SPATIAL_LAYERS_MAX};
+
+/// I, P, L, F, B, E, V and Z of the first byte.
+const HAS_PICTURE_ID: u8 = 0x80;
+const PREDICTED: u8 = 0x40;
+const HAS_LAYER: u8 = 0x20;
+const FLEXIBLE: u8 = 0x10;
+const FRAME_START: u8 = 0x08;
+const FRAME_END: u8 = 0x04;
+const HAS_SCALABILITY: u8 = 0x02;
+const UNUSED_ABOVE: u8 = 0x01;
+
+/// U and D of the byte of layer indices.
+const SWITCHING_UP: u8 = 0x10;
+const INTER_LAYER: u8 = 0x01;
+
+/// N: another P_DIFF follows.
+const MORE: u8 = 0x01;
+
+/// Y and G of the scalability structure's first byte.
+const HAS_SIZES: u8 = 0x10;
+const HAS_GROUP: u8 = 0x08;
+
+/// What stands before a VP9 payload, up to the scalability structure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descriptor {
+    /// P: the layer frame is predicted from earlier pictures.
+    pub is_predicted: bool,
+    /// F: references are named one by one ([`Descriptor::differences`]) and there is no TL0PICIDX.
+    pub is_flexible: bool,
+    /// B: the layer frame begins with this payload.
+    pub starts_frame: bool,
+    /// E: the layer frame ends with this payload.
+    pub ends_frame: bool,
+    /// V: a scalability structure follows, which [`Scalability::parse`] reads.
+    pub has_scalability: bool,
+    /// Z: no higher spatial layer is predicted from this layer frame.
+    pub unused_above: bool,
+    /// Picture id and TL0PICIDX.
+    pub picture: Picture,
+    /// TID, 0 to 7; 0 where there are no layer indices.
+    pub temporal: u8,
+    /// SID, 0 to 7; 0 where there are no layer indices.
+    pub spatial: u8,
+    /// U: as encoders set it, the frame is predicted from lower temporal layers only. RFC 9628 says of
+    /// it that later pictures of higher temporal layers do not go back behind this picture.
+    pub switching_up: bool,
+    /// D: the layer frame is predicted from the next lower spatial layer of its picture.
+    pub is_inter_layer: bool,
+    /// P_DIFF: how many pictures back each reference is, 1 to 127; 0 for those that there are not.
+    pub differences: [u8; VP9_REFERENCES_MAX],
+    /// Length in bytes of what was read, without the scalability structure.
+    pub len: usize,
+}
+
+impl Descriptor {
+    /// Reads the descriptor at the start of an RTP payload.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Truncated`] where it is cut off, [`Malformed::Field`] where it names more than three
+    /// references.
+    #[inline]
+    pub fn parse(payload: &[u8]) -> Result<Descriptor, Malformed> {
+        let head = *payload.first().ok_or(Malformed::Truncated)?;
+        let mut descriptor = Descriptor {
+            is_predicted: head & PREDICTED != 0,
+            is_flexible: head & FLEXIBLE != 0,
+            starts_frame: head & FRAME_START != 0,
+            ends_frame: head & FRAME_END != 0,
+            has_scalability: head & HAS_SCALABILITY != 0,
+            unused_above: head & UNUSED_ABOVE != 0,
+            len: 1,
+            ..Descriptor::default()
+        };
+        if head & HAS_PICTURE_ID != 0 {
+            let rest = payload.get(1..).unwrap_or_default();
+            let id = PictureId::parse(rest).ok_or(Malformed::Truncated)?;
+            descriptor.picture.id = Some(id);
+            descriptor.len += id.len();
+        }
+        if head & HAS_LAYER != 0 {
+            let layer = descriptor.take(payload)?;
+            descriptor.temporal = layer >> 5;
+            descriptor.switching_up = layer & SWITCHING_UP != 0;
+            descriptor.spatial = (layer >> 1) & 0x07;
+            descriptor.is_inter_layer = layer & INTER_LAYER != 0;
+            if !descriptor.is_flexible {
+                descriptor.picture.tl0_pic_idx = Some(descriptor.take(payload)?);
+            }
+        }
+        if descriptor.is_flexible && descriptor.is_predicted {
+            descriptor.read_differences(payload)?;
+        }
+        Ok(descriptor)
+    }
+
+    fn read_differences(&mut self, payload: &[u8]) -> Result<(), Malformed> {
+        for index in 0..VP9_REFERENCES_MAX {
+            let byte = self.take(payload)?;
+            if let Some(difference) = self.differences.get_mut(index) {
+                *difference = byte >> 1;
+            }
+            if byte & MORE == 0 {
+                return Ok(());
+            }
+        }
+        Err(Malformed::Field)
+    }
+
+    /// The next byte.
+    fn take(&mut self, payload: &[u8]) -> Result<u8, Malformed> {
+        let byte = *payload.get(self.len).ok_or(Malformed::Truncated)?;
+        self.len += 1;
+        Ok(byte)
+    }
+}
+
+/// Puts a picture id and a TL0PICIDX in the place of those that the payload has, each cut to the width
+/// that is there. A field that the descriptor does not have stays away.
+///
+/// `None`, with nothing changed, where the descriptor is malformed.
+pub fn rewrite(payload: &mut [u8], picture_id: u16, tl0_pic_idx: u8) -> Option<()> {
+    let descriptor = Descriptor::parse(payload).ok()?;
+    let mut at = 1;
+    if let Some(id) = descriptor.picture.id {
+        PictureId::rewrite(payload.get_mut(at..)?, picture_id);
+        at += id.len();
+    }
+    if descriptor.picture.tl0_pic_idx.is_some() {
+        // Behind the byte of layer indices.
+        *payload.get_mut(at + 1)? = tl0_pic_idx;
+    }
+    Some(())
+}
+
+/// The scalability structure: which spatial layers there are (RFC 9628 section 4.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scalability {
+    /// Spatial layers, 1 to 8.
+    pub layers: u8,
+    /// Width and height of each in pixels, where they are said.
+    pub sizes: Option<[(u16, u16); VP9_SPATIAL_LAYERS_MAX]>,
+    /// Pictures in a picture group; 0 where none is described.
+    pub pictures: u8,
+    /// Length in bytes.
+    pub len: usize,
+}
+
+impl Scalability {
+    /// Reads the structure that follows a descriptor which says so ([`Descriptor::has_scalability`]):
+    /// `bytes` are the payload behind [`Descriptor::len`].
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Truncated`] where it is cut off.
+    pub fn parse(bytes: &[u8]) -> Result<Scalability, Malformed> {
+        Scalability::read(bytes).ok_or(Malformed::Truncated)
+    }
+
+    fn read(bytes: &[u8]) -> Option<Scalability> {
+        let head = *bytes.first()?;
+        let layers = (head >> 5) + 1;
+        let mut len = 1;
+        let mut sizes = None;
+        if head & HAS_SIZES != 0 {
+            let mut read = [(0, 0); VP9_SPATIAL_LAYERS_MAX];
+            for size in read.iter_mut().take(usize::from(layers)) {
+                *size = (u16_at(bytes, len)?, u16_at(bytes, len + 2)?);
+                len += 4;
+            }
+            sizes = Some(read);
+        }
+        let mut pictures = 0;
+        if head & HAS_GROUP != 0 {
+            pictures = *bytes.get(len)?;
+            len += 1;
+            for _ in 0..pictures {
+                let references = (bytes.get(len)? >> 2) & 0x03;
+                len += 1 + usize::from(references);
+            }
+        }
+        (len <= bytes.len()).then_some(Scalability {
+            layers,
+            sizes,
+            pictures,
+            len,
+        })
+    }
+}
