@@ -3,8 +3,8 @@
 
 use dataplane::command::{
     Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Fingerprint, Format, IceSpec, MasterKey,
-    MediaKind, PayloadKind, SenderFormat, SenderSpec, SessionSpec, Source, SrtpKeys, SrtpProfile,
-    TrackSpec,
+    MediaKind, PayloadKind, SenderFormat, SenderSpec, SessionSpec, Simulcast, Source, SrtpKeys,
+    SrtpProfile, TrackSpec,
 };
 use dataplane::id::{Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
 use dataplane::wire::ExtensionBlock;
@@ -294,6 +294,7 @@ fn track_spec(load: &Load, track: TrackId, ssrc: Ssrc) -> TrackSpec {
         }],
         extensions: load.extension_ids(),
         nack: load.kind == MediaKind::Video,
+        simulcast: Simulcast::None,
     }
 }
 

@@ -211,7 +211,10 @@ impl State {
                 }
             }
             Event::WorkerRestarted => warn!(worker, "a worker failed and started again"),
-            Event::Closed { .. } | Event::TrackStarted { .. } | Event::Speaking { .. } => {}
+            Event::Closed { .. }
+            | Event::TrackStarted { .. }
+            | Event::Speaking { .. }
+            | Event::Chosen { .. } => {}
         }
         self.rooms.handle_event(now, worker, event);
     }

@@ -4,7 +4,7 @@
 //! the command was on its way.
 
 use crate::event::CloseReason;
-use crate::id::{FormatIndex, Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
+use crate::id::{FormatIndex, Mid, PayloadType, Rid, SenderId, SessionId, Ssrc, TrackId};
 use crate::wire::VideoCodec;
 
 /// A request to an engine. The caller sends `Open` first, and after `Close` nothing for that session.
@@ -79,6 +79,13 @@ pub enum Command {
         sender: SenderId,
         /// The track, and how its formats are numbered for this receiver.
         source: Option<Feed>,
+    },
+    /// Say what a receiver wants of a picture that comes in several qualities.
+    Prefer {
+        /// The outgoing stream.
+        sender: SenderId,
+        /// What it wants, from now on.
+        preference: Preference,
     },
     /// From the handshake threads: datagrams for the session's nominated path.
     DtlsTransmit {
@@ -192,6 +199,21 @@ pub struct TrackSpec {
     pub extensions: ExtensionIds,
     /// Whether lost packets are asked for by generic NACK (RFC 4585).
     pub nack: bool,
+    /// Whether it comes in several encodings, and how these are told apart.
+    pub simulcast: Simulcast,
+}
+
+/// How the encodings of one picture are told apart. At most
+/// [`ENCODINGS_MAX`](crate::limits::ENCODINGS_MAX), the smallest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Simulcast {
+    /// There is one.
+    #[default]
+    None,
+    /// By the RTP stream id in the header of their packets (RFC 8853).
+    Rids(Vec<Rid>),
+    /// By SSRC: one for each of the signalled sources (`a=ssrc-group:SIM`).
+    Sources,
 }
 
 /// A source signalled in SDP.
@@ -271,6 +293,27 @@ pub struct SenderSpec {
     pub extensions: ExtensionIds,
     /// The canonical name in our SDES for this stream: streams to be played in sync share it.
     pub cname: String,
+}
+
+/// What a receiver wants of a stream. The default is the best that its network carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preference {
+    /// No more than this quality, or none at all.
+    pub most: Quality,
+    /// Streams of a higher priority get their share of the network first.
+    pub priority: u8,
+}
+
+/// How good a picture is to be at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quality {
+    /// Nothing is sent.
+    Off,
+    /// This encoding or spatial layer, counted from the smallest, 0, and what is below.
+    Layer(u8),
+    /// Whatever there is.
+    #[default]
+    Best,
 }
 
 /// What feeds a sender.

@@ -52,6 +52,10 @@ counters! {
     transport_feedback_sent,
     /// NACKed packet numbers received from subscribers.
     nacks_received,
+    /// Changes of subscribers from one encoding of a stream to another, or from none to one.
+    layer_switches,
+    /// Packets of layers that a subscriber was not to be sent.
+    layer_not_sent,
     /// Packets handed to other workers, counted once for each of them.
     relay_sent,
     /// Packets taken from other workers.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::command::DtlsSpec;
 use crate::counters::Counters;
-use crate::id::{SessionId, TrackId};
+use crate::id::{SenderId, SessionId, TrackId};
 use crate::load::Load;
 use crate::transmit::Transport;
 
@@ -50,11 +50,38 @@ pub enum Event {
         /// Whether they speak now.
         speaking: bool,
     },
+    /// What a receiver is sent of a stream changed.
+    Chosen {
+        /// The session.
+        session: SessionId,
+        /// The outgoing stream.
+        sender: SenderId,
+        /// What is sent from now on, or as soon as a key frame lets it.
+        sent: Sent,
+    },
     /// What was counted so far, and how each track fares; sent about once a second by each worker.
     Report(Box<Report>),
     /// The worker failed and started again with an empty engine: every session, track and sender
     /// that lived on it is gone. From the driver, never from an engine.
     WorkerRestarted,
+}
+
+/// What a receiver is sent of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// An encoding, and its layers up to these; the highest that there are count as more than any.
+    Layers {
+        /// Counted from the smallest.
+        encoding: u8,
+        /// The highest spatial layer.
+        spatial: u8,
+        /// The highest temporal layer.
+        temporal: u8,
+    },
+    /// Nothing, because the receiver's network does not carry even the smallest.
+    NoRoom,
+    /// Nothing, because the receiver wants nothing.
+    Unwanted,
 }
 
 /// A worker's periodic report.

@@ -60,6 +60,31 @@ impl Mid {
     }
 }
 
+/// Names one encoding of a stream that is sent in several (RFC 8851), as carried in the RTP stream id
+/// header extension (RFC 8852): at most 16 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Rid(Mid);
+
+impl Rid {
+    /// The id, or `None` when it is empty or longer than [`Mid::LEN_MAX`].
+    #[must_use]
+    pub fn new(id: &[u8]) -> Option<Rid> {
+        Mid::new(id).map(Rid)
+    }
+
+    /// The id's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+impl std::fmt::Debug for Rid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Rid({})", self.as_bytes().escape_ascii())
+    }
+}
+
 impl std::fmt::Debug for Mid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Mid({})", self.as_bytes().escape_ascii())

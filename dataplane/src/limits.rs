@@ -13,6 +13,9 @@ pub const TRACKS_PER_SESSION_MAX: usize = 16;
 /// Outgoing streams of one session: both kinds of a hundred people.
 pub const SENDERS_PER_SESSION_MAX: usize = 256;
 
+/// Encodings of one published picture (RFC 8853): browsers send three at most.
+pub const ENCODINGS_MAX: usize = 4;
+
 /// Payload types of one track: Chromium offers at most 20 video formats beside their RTX.
 pub const FORMATS_MAX: usize = 32;
 
@@ -21,7 +24,7 @@ pub const SSRCS_PER_TRACK_MAX: usize = 8;
 
 /// Sources of authentic control packets of one session: every stream that it sends or receives.
 pub const RTCP_SOURCES_MAX: usize =
-    SENDERS_PER_SESSION_MAX + TRACKS_PER_SESSION_MAX * SSRCS_PER_TRACK_MAX;
+    SENDERS_PER_SESSION_MAX + TRACKS_PER_SESSION_MAX * ENCODINGS_MAX * SSRCS_PER_TRACK_MAX;
 
 /// Sources of one session's removed tracks whose packet index is remembered: a client that takes up
 /// a section again goes on with the same SSRC under the same key.

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::engine::LayerStamp;
 use crate::id::{PayloadType, Ssrc, TrackId};
 use crate::limits::RELAY_BYTES_MAX;
 
@@ -16,6 +17,8 @@ use crate::limits::RELAY_BYTES_MAX;
 pub struct RelaySlot {
     /// Whom it is about. Ids are never used twice, so what is late finds nothing.
     pub(crate) track: TrackId,
+    /// Which of its encodings, counted from the smallest.
+    pub(crate) encoding: u8,
     pub(crate) word: Word,
     bytes: [u8; RELAY_BYTES_MAX],
 }
@@ -49,6 +52,8 @@ pub(crate) struct RelayedPacket {
     pub(crate) marker: bool,
     /// Whether a key frame starts with it.
     pub(crate) keyframe: bool,
+    /// Its place among the layers of its encoding.
+    pub(crate) layer: LayerStamp,
     /// The publisher's number for its format.
     pub(crate) payload_type: PayloadType,
     /// Bytes of listed header extensions at the start of the slot's bytes.
@@ -78,6 +83,7 @@ impl RelaySlot {
     pub fn new() -> Box<RelaySlot> {
         Box::new(RelaySlot {
             track: TrackId(0),
+            encoding: 0,
             word: Word::KeyframeWanted,
             bytes: [0; RELAY_BYTES_MAX],
         })

@@ -169,7 +169,8 @@ impl Rooms {
             return true;
         };
         let seen = known.source != source || known.muted != muted;
-        let renumbered = known.codecs != codecs;
+        // Receivers of an encoding that is gone are fed anew.
+        let renumbered = known.codecs != codecs || known.spec.simulcast != spec.simulcast;
         let told = same_track(&known.spec, &spec);
         known.source = source;
         known.muted = muted;
@@ -325,6 +326,7 @@ fn same_track(one: &TrackSpec, other: &TrackSpec) -> bool {
         && one.formats == other.formats
         && one.extensions == other.extensions
         && one.nack == other.nack
+        && one.simulcast == other.simulcast
 }
 
 /// Whether the engine need not be told again.

@@ -155,7 +155,11 @@ impl Planner<'_, '_> {
             .watch
             .as_ref()
             .filter(|_| section.direction.receives());
-        let extensions = translate::answered_extensions(section, watch.is_some());
+        let extensions = translate::answered_extensions(
+            section,
+            watch.is_some(),
+            translate::needs_descriptor(&codecs),
+        );
         if let Some(source) = publish {
             let track = self.track(section, mid, kind, source, &codecs, &extensions);
             self.plan.publishes.insert(section.mid.clone(), track);
@@ -200,6 +204,7 @@ impl Planner<'_, '_> {
             formats: translate::formats(codecs),
             extensions: translate::extension_ids(extensions),
             nack: translate::nack(codecs),
+            simulcast: translate::simulcast(section),
         };
         PlannedTrack {
             source,

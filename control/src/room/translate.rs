@@ -2,9 +2,9 @@
 
 use dataplane::command::{
     DtlsRole, DtlsSpec, ExtensionIds, Feed, Fingerprint, Format, MediaKind, PayloadKind,
-    SenderFormat, Source,
+    SenderFormat, Simulcast, Source,
 };
-use dataplane::id::{FormatIndex, PayloadType, Ssrc, TrackId};
+use dataplane::id::{FormatIndex, PayloadType, Rid, Ssrc, TrackId};
 use dataplane::wire::VideoCodec;
 use signaling::node::{SourceKind, TrackKind};
 use signaling::sdp::{self, Codec, Extension, Offer, Section, SectionKind, Setup, uri};
@@ -79,10 +79,41 @@ pub(super) fn answered_codecs(section: &Section) -> Vec<Codec> {
 
 /// The section's extensions to answer with: send times only where we send, because receivers'
 /// bandwidth estimates need them, and we have no use for a publisher's.
-pub(super) fn answered_extensions(section: &Section, send: bool) -> Vec<Extension> {
+pub(super) fn answered_extensions(
+    section: &Section,
+    send: bool,
+    needs_descriptor: bool,
+) -> Vec<Extension> {
     let mut extensions = section.known_extensions();
-    extensions.retain(|extension| send || extension.uri != uri::ABS_SEND_TIME);
+    extensions.retain(|extension| match extension.uri.as_str() {
+        uri::ABS_SEND_TIME => send,
+        uri::DEPENDENCY_DESCRIPTOR => send || needs_descriptor,
+        _ => true,
+    });
     extensions
+}
+
+/// Whether a client that sends such a codec is to describe its layers in the header: those of VP8 and VP9 are
+/// in the payload, and a header that differs from packet to packet costs something for each receiver.
+pub(super) fn needs_descriptor(codecs: &[Codec]) -> bool {
+    let first = codecs.first().and_then(|codec| video_codec(&codec.name));
+    matches!(
+        first,
+        Some(VideoCodec::Av1 | VideoCodec::H264 | VideoCodec::H265)
+    )
+}
+
+/// How the encodings of what the client sends are told apart.
+pub(super) fn simulcast(section: &Section) -> Simulcast {
+    match &section.simulcast {
+        sdp::Simulcast::None => Simulcast::None,
+        sdp::Simulcast::Rids(rids) => Simulcast::Rids(
+            rids.iter()
+                .filter_map(|rid| Rid::new(rid.as_bytes()))
+                .collect(),
+        ),
+        sdp::Simulcast::Sources => Simulcast::Sources,
+    }
 }
 
 /// The engine's view of extensions that were answered.

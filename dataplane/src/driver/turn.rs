@@ -195,6 +195,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             | Event::PathChanged { .. }
             | Event::TrackStarted { .. }
             | Event::Speaking { .. }
+            | Event::Chosen { .. }
             | Event::WorkerRestarted => {}
         }
         self.outbox.push(event);

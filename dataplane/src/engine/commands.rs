@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use super::Engine;
 use super::ice::Credentials;
-use super::sender::{Sender, SenderKey};
+use super::sender::{FeedState, Sender, SenderKey};
 use super::session::{Keys, Session, SessionKey};
-use super::track::{Home, Track, TrackKey};
+use super::track::{Home, Track, TrackKey, encodings_len};
 use crate::command::{Command, Feed, IceSpec, SenderSpec, SessionSpec, SrtpKeys, TrackSpec};
 use crate::event::{CloseReason, DtlsInput, Event};
 use crate::id::{SenderId, SessionId, Ssrc, TrackId};
@@ -30,15 +30,15 @@ impl Engine {
             }
             Command::Publish { session, track } => {
                 let key = *self.names.sessions.get(&session)?;
-                self.publish(key, *track);
+                self.publish(key, &track);
             }
             Command::Unpublish { track } => {
-                let key = *self.names.tracks.get(&track)?;
-                self.remove_track(key);
+                self.names.tracks.get(&track)?;
+                self.remove_stream(track);
             }
             Command::Export { track, to } => return self.export(track, to),
             Command::EndExport { track, to } => return self.end_export(track, to),
-            Command::Import { track, from } => self.import(*track, from),
+            Command::Import { track, from } => self.import(&track, from),
             Command::AddSender { session, sender } => {
                 let key = *self.names.sessions.get(&session)?;
                 self.add_sender(key, *sender);
@@ -48,6 +48,11 @@ impl Engine {
                 self.remove_sender(key);
             }
             Command::Feed { sender, source } => return self.feed(now, sender, source),
+            Command::Prefer { sender, preference } => {
+                let key = *self.names.senders.get(&sender)?;
+                self.senders.get_mut(key)?.standing.preference = preference;
+                self.allocate_for(now, key);
+            }
             Command::DtlsTransmit { session, bytes } => {
                 return self.transmit_dtls(session, &bytes);
             }
@@ -98,7 +103,10 @@ impl Engine {
         let session = self.sessions.get_mut(key)?;
         let id = session.id;
         for track in std::mem::take(&mut session.tracks) {
-            self.remove_track(track);
+            // The first encoding takes the others with it.
+            if let Some(track) = self.track_id(track) {
+                self.remove_stream(track);
+            }
         }
         let session = self.sessions.get_mut(key)?;
         for (sender, _) in std::mem::take(&mut session.senders) {
@@ -142,7 +150,7 @@ impl Engine {
         }
     }
 
-    fn publish(&mut self, key: SessionKey, spec: TrackSpec) {
+    fn publish(&mut self, key: SessionKey, spec: &TrackSpec) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
@@ -150,29 +158,73 @@ impl Engine {
             self.counters.command_refused += 1;
             return;
         }
-        if let Some(&track_key) = self.names.tracks.get(&spec.track) {
-            let Some(track) = self.tracks.get(track_key) else {
-                return;
-            };
-            if track.session() != Some(key) {
+        if let Some(&first) = self
+            .names
+            .tracks
+            .get(&spec.track)
+            .and_then(|all| all.first())
+        {
+            if self
+                .tracks
+                .get(first)
+                .is_some_and(|track| track.session() == Some(key))
+            {
+                self.replace_stream(Home::Session(key), spec);
+            } else {
                 self.counters.command_refused += 1;
-                return;
             }
-            self.replace_track(track_key, spec);
             return;
         }
-        if session.tracks.len() >= TRACKS_PER_SESSION_MAX {
+        let published = session
+            .tracks
+            .iter()
+            .filter_map(|key| self.tracks.get(*key));
+        let streams = published.filter(|track| track.encoding == 0).count();
+        if streams >= TRACKS_PER_SESSION_MAX {
             self.counters.command_refused += 1;
             return;
         }
-        let id = spec.track;
-        let track_key = self.tracks.insert(Track::new(Home::Session(key), spec));
-        session.tracks.push(track_key);
-        self.names.tracks.insert(id, track_key);
+        self.add_stream(Home::Session(key), spec);
     }
 
-    /// Renegotiation: the track's subscribers stay, and their formats follow.
-    pub(super) fn replace_track(&mut self, key: TrackKey, spec: TrackSpec) {
+    /// Makes the tracks of a stream that is not known yet.
+    pub(super) fn add_stream(&mut self, home: Home, spec: &TrackSpec) {
+        let encodings = (0..encodings_len(spec))
+            .map(|encoding| self.add_track(home, spec, encoding))
+            .collect();
+        self.names.tracks.insert(spec.track, encodings);
+    }
+
+    fn add_track(&mut self, home: Home, spec: &TrackSpec, encoding: usize) -> TrackKey {
+        let key = self.tracks.insert(Track::new(home, spec, encoding));
+        if let Home::Session(session) = home
+            && let Some(session) = self.sessions.get_mut(session)
+        {
+            session.tracks.push(key);
+        }
+        key
+    }
+
+    /// Renegotiation: the stream's subscribers stay, and their formats follow.
+    pub(super) fn replace_stream(&mut self, home: Home, spec: &TrackSpec) {
+        let Some(encodings) = self.names.tracks.remove(&spec.track) else {
+            return;
+        };
+        let mut encodings = encodings.into_vec();
+        let len = encodings_len(spec);
+        for gone in encodings.split_off(len.min(encodings.len())) {
+            self.remove_track(gone);
+        }
+        for &key in &encodings {
+            self.replace_track(key, spec);
+        }
+        for encoding in encodings.len()..len {
+            encodings.push(self.add_track(home, spec, encoding));
+        }
+        self.names.tracks.insert(spec.track, encodings.into());
+    }
+
+    fn replace_track(&mut self, key: TrackKey, spec: &TrackSpec) {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
@@ -184,11 +236,19 @@ impl Engine {
         }
     }
 
+    fn remove_stream(&mut self, track: TrackId) {
+        let Some(encodings) = self.names.tracks.remove(&track) else {
+            return;
+        };
+        for key in encodings {
+            self.remove_track(key);
+        }
+    }
+
     fn remove_track(&mut self, key: TrackKey) {
         let Some(track) = self.tracks.remove(key) else {
             return;
         };
-        self.names.tracks.remove(&track.spec.track);
         for &(sender, _) in &track.subscribers {
             if let Some(sender) = self.senders.get_mut(sender) {
                 sender.stop();
@@ -263,10 +323,11 @@ impl Engine {
             return;
         };
         self.names.senders.remove(&sender.spec.sender);
-        if let Some(source) = &sender.source
-            && let Some(track) = self.tracks.get_mut(source.track)
-        {
-            track.subscribers.retain(|(its, _)| *its != key);
+        for track in sender.source.iter().flat_map(FeedState::tracks) {
+            if let Some(track) = self.tracks.get_mut(track) {
+                track.subscribers.retain(|(its, _)| *its != key);
+                track.joining.retain(|its| *its != key);
+            }
         }
         if let Some(session) = self.sessions.get_mut(sender.session) {
             session.senders.retain(|(its, _)| *its != key);
@@ -281,21 +342,36 @@ impl Engine {
     fn feed(&mut self, now: Instant, sender: SenderId, source: Option<Feed>) -> Option<()> {
         let key = *self.names.senders.get(&sender)?;
         let sender = self.senders.get_mut(key)?;
-        let track_key = match &source {
-            Some(feed) => Some(*self.names.tracks.get(&feed.track)?),
+        let encodings = match &source {
+            Some(feed) => Some(self.names.tracks.get(&feed.track)?),
             None => None,
         };
-        let before = sender.source.as_ref().map(|source| source.track);
-        if before != track_key
-            && let Some(track) = before.and_then(|before| self.tracks.get_mut(before))
-        {
-            track.subscribers.retain(|(its, _)| *its != key);
+        let before = sender.source.as_ref();
+        let is_same = before.is_some_and(|before| {
+            source
+                .as_ref()
+                .is_some_and(|feed| feed.track == before.stream)
+        });
+        if !is_same {
+            for track in before.into_iter().flat_map(FeedState::tracks) {
+                if let Some(track) = self.tracks.get_mut(track) {
+                    track.subscribers.retain(|(its, _)| *its != key);
+                    track.joining.retain(|its| *its != key);
+                }
+            }
         }
-        let (Some(feed), Some(track_key)) = (source, track_key) else {
+        let (Some(feed), Some(encodings)) = (source, encodings) else {
             sender.stop();
             return Some(());
         };
         let session = sender.session;
+        // The smallest that flows, until it is known how much can be carried.
+        let has_begun = |track: &TrackKey| self.tracks.get(*track)?.ssrc();
+        let first = encodings.iter().find(|track| has_begun(track).is_some());
+        let mut track_key = first.or(encodings.first()).copied()?;
+        if is_same && let Some(source) = &sender.source {
+            track_key = source.track;
+        }
         let track = self.tracks.get_mut(track_key)?;
         if sender.feed(track_key, track, feed) {
             track.subscribers.push((key, session));
@@ -305,6 +381,7 @@ impl Engine {
         if self.sessions.get(session)?.is_connected {
             self.request_keyframe(now, track_key);
         }
+        self.allocate_for(now, key);
         Some(())
     }
 

@@ -4,16 +4,18 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use super::burst::{Burst, Piece};
+use super::continuity::renumber;
 use super::hold::Soon;
 use super::log::{Entry, Stamp};
 use super::moment::Moment;
-use super::numbering::Numbers;
+use super::numbering::{Numbers, Shift};
 use super::resend::Resend;
 use super::sender::{Route, Sender, SenderKey, Treatment};
 use super::session::{Session, SessionKey};
 use super::slab::Slab;
+use super::switching;
 use super::thinning::Lateness;
-use super::track::Track;
+use super::track::{Track, TrackKey};
 use super::{Engine, clock::Ntp};
 use crate::command::MediaKind;
 use crate::counters::Counters;
@@ -76,10 +78,11 @@ impl Encoded {
         (key, sender): (SenderKey, &Sender),
         entry: &Entry,
         list: &[u8],
+        shift: Shift,
     ) -> &ExtensionBlock {
         let of = (key, (!list.is_empty()).then(|| entry.position()));
         if self.of != Some(of) {
-            sender.extensions(list, self.send_time, &mut self.block);
+            sender.extensions(list, shift, self.send_time, &mut self.block);
             self.of = Some(of);
         }
         &self.block
@@ -90,12 +93,16 @@ impl Encoded {
 #[derive(Debug)]
 struct Planned {
     sender: SenderKey,
+    /// Whose log has it: the sender may read another by the time that the burst is written.
+    track: TrackKey,
     entry: Entry,
     route: Route,
     /// The media's numbers.
     numbers: Numbers,
     /// Number in the retransmission stream, when it leaves in that.
     rtx: Option<u64>,
+    /// Whether the picture ends with it for this receiver.
+    ends_picture: bool,
     piece: Piece,
 }
 
@@ -134,10 +141,11 @@ impl Plan {
         &mut self,
         sender: (SenderKey, &Sender),
         (entry, list): (&Entry, &[u8]),
+        shift: Shift,
         body: usize,
         seal: &SealKey,
     ) -> usize {
-        let extensions = self.extensions.block(sender, entry, list);
+        let extensions = self.extensions.block(sender, entry, list, shift);
         HEADER_LEN + extensions.len() + body + seal.overhead()
     }
 }
@@ -235,9 +243,10 @@ impl Engine {
             if padding > 0 && planned.rtx.is_none() {
                 sender.handle_padded(planned.numbers.sequence);
             }
-            let track = self.tracks.get(sender.source.as_ref()?.track)?;
+            let track = self.tracks.get(planned.track)?;
             let list = track.log.extensions(&planned.entry);
-            let block = extensions.block((planned.sender, sender), &planned.entry, list);
+            let shift = planned.numbers.shift;
+            let block = extensions.block((planned.sender, sender), &planned.entry, list, shift);
             let room = slot.get_mut(len..len + planned.piece.len + padding)?;
             let written = planned.write(room, sender, track, block, seal, padding as u8);
             // A packet that was planned fits: its size was counted with the same extensions.
@@ -256,6 +265,12 @@ impl Planned {
         self.rtx.unwrap_or(self.numbers.sequence)
     }
 
+    /// Whether its picture has another number for this receiver.
+    fn is_renumbered(&self) -> bool {
+        let shift = self.numbers.shift;
+        self.route.treatment == Treatment::Renumber && (shift.picture != 0 || shift.base != 0)
+    }
+
     /// Writes the packet into `room`, which has exactly its size.
     fn write(
         &self,
@@ -268,7 +283,7 @@ impl Planned {
     ) -> Option<usize> {
         let body = self.route.body(track.log.payload(&self.entry))?;
         let mut header = RtpHeader {
-            marker: self.entry.stamp.marker,
+            marker: self.entry.stamp.marker || self.ends_picture,
             payload_type: self.route.payload_type,
             sequence: self.numbers.sequence as u16,
             timestamp: self.numbers.timestamp,
@@ -283,7 +298,11 @@ impl Planned {
             let plain = room.get_mut(header_len..)?;
             let (osn, rest) = plain.split_first_chunk_mut::<OSN_LEN>()?;
             *osn = (self.numbers.sequence as u16).to_be_bytes();
-            rest.get_mut(..body.len())?.copy_from_slice(body);
+            let copy = rest.get_mut(..body.len())?;
+            copy.copy_from_slice(body);
+            if self.is_renumbered() {
+                renumber(copy, self.numbers.shift);
+            }
             let padding_room = rest.get_mut(body.len()..body.len() + usize::from(padding))?;
             padding_room.fill(0);
             if let Some(last) = padding_room.last_mut() {
@@ -295,7 +314,13 @@ impl Planned {
         let index = self.numbers.sequence;
         let header_len = header.write(room, block)?;
         match self.route.treatment {
-            Treatment::Copy | Treatment::Unwrap => {
+            Treatment::Renumber if self.is_renumbered() => {
+                let copy = room.get_mut(header_len..header_len + body.len())?;
+                copy.copy_from_slice(body);
+                renumber(copy, self.numbers.shift);
+                seal.seal_rtp_in_place_of_burst(room, header_len, body.len(), index)
+            }
+            Treatment::Copy | Treatment::Renumber | Treatment::Unwrap => {
                 seal.seal_rtp_of_burst(room, header_len, body, padding, index)
             }
             Treatment::Rename(from, to) => {
@@ -361,9 +386,13 @@ impl Planner<'_> {
         }
         let body = body + if has_rtx { OSN_LEN } else { 0 };
         let list = track.log.extensions(&entry);
-        let len = self
-            .plan
-            .datagram_len((resend.sender, sender), (&entry, list), body, seal);
+        let len = self.plan.datagram_len(
+            (resend.sender, sender),
+            (&entry, list),
+            numbers.shift,
+            body,
+            seal,
+        );
         let piece = Piece {
             len,
             paddable: has_rtx,
@@ -371,10 +400,12 @@ impl Planner<'_> {
         let rtx = has_rtx.then_some(sender.rtx_next);
         Some(Planned {
             sender: resend.sender,
+            track: source.track,
             entry,
             route,
             numbers,
             rtx,
+            ends_picture: source.layers.ends_picture(entry.stamp.layer),
             piece,
         })
     }
@@ -420,32 +451,118 @@ impl Planner<'_> {
 
     /// Plans what one sender has to send; whether that was all of it.
     fn plan_sender(&mut self, key: SenderKey, seal: &SealKey, bytes: &mut usize) -> bool {
+        loop {
+            if !self.plan_track(key, seal, bytes) {
+                return false;
+            }
+            let sender = self.senders.get_mut(key);
+            if !sender.is_some_and(|sender| switching::go_over(sender, self.tracks)) {
+                return true;
+            }
+        }
+    }
+
+    /// Plans what one sender has to send of the track that it reads; whether that was all of it.
+    fn plan_track(&mut self, key: SenderKey, seal: &SealKey, bytes: &mut usize) -> bool {
         let Some(sender) = self.senders.get_mut(key) else {
             return true;
         };
-        let Some(source) = &sender.source else {
+        let Some(source) = sender.source.as_ref().filter(|source| !source.is_off) else {
             return true;
         };
-        let Some(track) = self.tracks.get(source.track) else {
+        let (track_key, until) = (source.track, source.until());
+        let Some(track) = self.tracks.get(track_key) else {
             return true;
         };
         self.counters.drop_subscriber_behind += catch_up(sender, track.log.tail());
+        let mut choosing = Choosing {
+            track,
+            until,
+            counters: self.counters,
+            lateness: &mut self.lateness,
+        };
         // What a packet without extensions of its own has besides its body.
         let mut around = None;
-        loop {
-            let cursor = sender.source.as_ref().map(|source| source.cursor);
-            let Some(&entry) = cursor.and_then(|cursor| track.log.entry(cursor)) else {
-                return true;
+        while let Some(chosen) = choosing.next(sender) {
+            let (entry, numbers) = (chosen.entry, chosen.numbers);
+            let list = track.log.extensions(entry);
+            let mut len_with = |body| {
+                let plan = &mut *self.plan;
+                plan.datagram_len((key, sender), (entry, list), numbers.shift, body, seal)
             };
-            if self.lateness.leaves_out(sender, track, &entry) {
+            let len = if list.is_empty() {
+                *around.get_or_insert_with(|| len_with(0)) + chosen.body_len
+            } else {
+                len_with(chosen.body_len)
+            };
+            let paddable = may_pad(sender, &chosen.route);
+            let piece = Piece { len, paddable };
+            if !self.plan.burst.push(piece) {
+                return false;
+            }
+            sender.numbering.commit(&entry.stamp, numbers);
+            sender.packets = sender.packets.wrapping_add(1);
+            sender.octets = sender.octets.wrapping_add(chosen.body_len as u32);
+            advance(sender);
+            *bytes += chosen.body_len;
+            self.plan.push_new(Planned {
+                sender: key,
+                track: track_key,
+                entry: *entry,
+                route: chosen.route,
+                numbers,
+                rtx: None,
+                ends_picture: chosen.ends_picture,
+                piece,
+            });
+        }
+        true
+    }
+}
+
+/// Chooses, packet by packet, what a sender sends of the track that it reads.
+struct Choosing<'a> {
+    track: &'a Track,
+    /// The first packet that is not its any more.
+    until: u64,
+    counters: &'a mut Counters,
+    lateness: &'a mut Lateness,
+}
+
+/// A packet that is to leave.
+struct Chosen<'a> {
+    entry: &'a Entry,
+    route: Route,
+    numbers: Numbers,
+    body_len: usize,
+    ends_picture: bool,
+}
+
+impl<'a> Choosing<'a> {
+    /// The next packet that is to leave. What is not is passed over.
+    #[inline]
+    fn next(&mut self, sender: &mut Sender) -> Option<Chosen<'a>> {
+        loop {
+            let cursor = sender.source.as_ref()?.cursor;
+            let entry = self.track.log.entry(cursor);
+            let entry = entry.filter(|_| cursor < self.until)?;
+            if self.lateness.leaves_out(sender, self.track, entry) {
                 leave_out(sender, &entry.stamp, self.counters);
                 continue;
             }
-            let Some(source) = sender.source.as_ref() else {
-                return true;
-            };
+            let source = sender.source.as_mut()?;
+            let Stamp {
+                layer, keyframe, ..
+            } = entry.stamp;
+            if source.layers.leaves_out(layer, keyframe) {
+                self.counters.layer_not_sent += 1;
+                sender.numbering.skip(&entry.stamp);
+                advance(sender);
+                continue;
+            }
+            let ends_picture = source.layers.ends_picture(layer);
             let route = source.route(entry.stamp.format);
-            let body = route.and_then(|route| route.body(track.log.payload(&entry)));
+            let body = route.and_then(|route| route.body(self.track.log.payload(entry)));
             let (Some(route), Some(body)) = (route, body.filter(|body| !body.is_empty())) else {
                 // Padding, or a format that the receiver does not take: its numbers close over it.
                 self.counters.drop_format_not_accepted += u64::from(entry.payload_len() > 0);
@@ -453,38 +570,17 @@ impl Planner<'_> {
                 advance(sender);
                 continue;
             };
-            let clock_rate = track.clock_rate(entry.stamp.format);
+            let clock_rate = self.track.clock_rate(entry.stamp.format);
             let Some(numbers) = sender.numbering.upcoming(&entry.stamp, clock_rate) else {
                 advance(sender);
                 continue;
             };
-            let list = track.log.extensions(&entry);
-            let mut len_with = |body| {
-                let plan = &mut *self.plan;
-                plan.datagram_len((key, sender), (&entry, list), body, seal)
-            };
-            let len = if list.is_empty() {
-                *around.get_or_insert_with(|| len_with(0)) + body.len()
-            } else {
-                len_with(body.len())
-            };
-            let paddable = may_pad(sender, &route);
-            let piece = Piece { len, paddable };
-            if !self.plan.burst.push(piece) {
-                return false;
-            }
-            sender.numbering.commit(&entry.stamp, numbers);
-            sender.packets = sender.packets.wrapping_add(1);
-            sender.octets = sender.octets.wrapping_add(body.len() as u32);
-            advance(sender);
-            *bytes += body.len();
-            self.plan.push_new(Planned {
-                sender: key,
+            return Some(Chosen {
                 entry,
                 route,
                 numbers,
-                rtx: None,
-                piece,
+                body_len: body.len(),
+                ends_picture,
             });
         }
     }

@@ -14,6 +14,9 @@ const KINDS: usize = 5;
 /// The list's kind of the audio level (RFC 6464).
 const AUDIO_LEVEL: u8 = 0;
 
+/// The list's kind of the dependency descriptor.
+const DEPENDENCY_DESCRIPTOR: u8 = 4;
+
 /// One side's ids of the extensions that are forwarded, by kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ForwardedIds([Option<u8>; KINDS]);
@@ -86,6 +89,11 @@ impl ExtensionList {
         let (_, value) = elements(self.as_bytes()).find(|(kind, _)| *kind == AUDIO_LEVEL)?;
         Some(value.first()? & 0x7f)
     }
+}
+
+/// The dependency descriptor in a list.
+pub(super) fn dependency_descriptor(list: &[u8]) -> Option<&[u8]> {
+    elements(list).find_map(|(kind, value)| (kind == DEPENDENCY_DESCRIPTOR).then_some(value))
 }
 
 fn elements(mut list: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {

@@ -4,16 +4,16 @@ use std::time::Instant;
 
 use super::Engine;
 use super::extensions::ForwardedIds;
+use super::layers::describe;
 use super::log::Stamp;
 use super::nack::Arrival;
+use super::resolve::resolve;
 use super::session::{Session, SessionKey};
-use super::slab::Slab;
 use super::source::Source;
 use super::track::{Place, Track, TrackKey, Use, has_keyframes};
 use crate::counters::Counters;
 use crate::event::Event;
-use crate::id::{FormatIndex, Ssrc};
-use crate::limits::SSRCS_PER_TRACK_MAX;
+use crate::id::{FormatIndex, Ssrc, TrackId};
 use crate::wire::{RtpView, padding_len};
 
 /// Bytes of the original sequence number in a retransmission (RFC 4588 section 4).
@@ -64,6 +64,8 @@ struct Logged {
     /// What its arrival says of others of its source.
     arrival: Arrival,
     audio_level: Option<u8>,
+    /// Whether a key frame begins with it.
+    is_keyframe: bool,
 }
 
 impl Engine {
@@ -102,7 +104,10 @@ impl Engine {
         {
             self.on_speaking(logged.track, speaking);
         }
-        if logged.is_first {
+        if logged.is_keyframe {
+            self.on_keyframe(logged.track);
+        }
+        if logged.is_first && !self.has_begun_otherwise(id, logged.track) {
             self.events.push_back(Event::TrackStarted { track: id });
         }
         if logged.is_new_source && is_video {
@@ -115,6 +120,14 @@ impl Engine {
             Arrival::Gap => self.watch_missing(key),
             Arrival::Hopeless => self.request_keyframe(now, logged.track),
         }
+    }
+
+    /// Whether another encoding of the stream has begun before this one.
+    fn has_begun_otherwise(&self, id: TrackId, key: TrackKey) -> bool {
+        let encodings = self.names.tracks.get(&id);
+        let others = encodings.into_iter().flatten().filter(|its| **its != key);
+        let mut others = others.filter_map(|other| self.tracks.get(*other));
+        others.any(|other| other.ssrc().is_some())
     }
 
     fn log_packet(
@@ -154,6 +167,7 @@ impl Engine {
             view: &view,
             list: self.extension_list.as_bytes(),
             audio_level: self.extension_list.audio_level(),
+            is_keyframe: false,
         };
         let is_repair = matches!(usage, Use::Repair(_));
         let Some(index) = known else {
@@ -200,6 +214,8 @@ struct Ingest<'a> {
     view: &'a RtpView<'a>,
     list: &'a [u8],
     audio_level: Option<u8>,
+    /// Whether a key frame begins with what was kept.
+    is_keyframe: bool,
 }
 
 impl Ingest<'_> {
@@ -258,6 +274,7 @@ impl Ingest<'_> {
             is_first,
             arrival,
             audio_level: self.audio_level,
+            is_keyframe: self.is_keyframe,
         }))
     }
 
@@ -312,6 +329,7 @@ impl Ingest<'_> {
             is_first: false,
             arrival,
             audio_level: None,
+            is_keyframe: self.is_keyframe,
         }))
     }
 
@@ -354,57 +372,23 @@ impl Ingest<'_> {
         let end = self.list.len() + self.unpadded(plain_len)?;
         let payload = self.list.len() + skip..end;
         let payload_len = payload.len();
+        let list = self.track.log.reserved(0..self.list.len());
+        let bytes = self.track.log.reserved(payload.clone());
+        let payload_kind = self.track.format(format).map(|format| format.payload);
+        let (layer, keyframe) = describe(payload_kind, bytes, list, &mut self.track.structure);
         let stamp = Stamp {
             sequence: place.sequence,
             timestamp: self.view.timestamp(),
             arrived: self.now,
             epoch: place.epoch,
             marker: self.view.marker(),
-            keyframe: self
-                .track
-                .starts_keyframe(format, self.track.log.reserved(payload.clone())),
+            keyframe,
             format,
+            layer,
         };
         self.track.log.commit(stamp, self.list.len(), payload);
+        self.track.meter.handle_packet(self.now, layer, payload_len);
+        self.is_keyframe = keyframe;
         Ok(payload_len)
     }
-}
-
-/// Which track a packet of an unknown source is for: by signalled SSRC (RFC 5576), by MID
-/// (RFC 9143 section 9.2), or, from encoders that send neither, by a payload type that only one
-/// track uses. `None` too when the track has as many sources as it may.
-fn resolve(session: &Session, tracks: &Slab<Track>, view: &RtpView<'_>) -> Option<TrackKey> {
-    let mine = || {
-        session
-            .tracks
-            .iter()
-            .filter_map(|key| Some((*key, tracks.get(*key)?)))
-    };
-    let signalled = mine().find(|(_, track)| {
-        let sources = &track.spec.sources;
-        sources
-            .iter()
-            .any(|s| s.ssrc == view.ssrc() || s.rtx == Some(view.ssrc()))
-    });
-    let has_mid = |track: &Track| {
-        let id = track.spec.extensions.mid?;
-        let (_, mid) = view.extensions().find(|(its, _)| *its == id)?;
-        Some(mid == track.spec.mid.as_bytes())
-    };
-    let found = if signalled.is_some() {
-        signalled
-    } else if mine().any(|(_, track)| has_mid(track).is_some()) {
-        mine().find(|(_, track)| has_mid(track) == Some(true))
-    } else {
-        let mut candidates = mine().filter(|(_, track)| track.usage(view.payload_type()).is_some());
-        let first = candidates.next();
-        first.filter(|_| candidates.next().is_none())
-    };
-    let (key, _) = found?;
-    let count = session
-        .sources
-        .iter()
-        .filter(|source| source.track == key)
-        .count();
-    (count < SSRCS_PER_TRACK_MAX).then_some(key)
 }

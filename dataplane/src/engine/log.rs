@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use super::layers::LayerStamp;
 use crate::command::MediaKind;
 use crate::id::FormatIndex;
 use crate::limits::{AUDIO_LOG_BYTES, AUDIO_LOG_PACKETS, VIDEO_LOG_BYTES, VIDEO_LOG_PACKETS};
@@ -44,6 +45,8 @@ pub(super) struct Stamp {
     pub(super) keyframe: bool,
     /// Its payload type.
     pub(super) format: FormatIndex,
+    /// Its place among the layers of its stream.
+    pub(super) layer: LayerStamp,
 }
 
 /// A packet in the log.
@@ -249,6 +252,7 @@ mod tests {
             marker: false,
             keyframe: false,
             format: FormatIndex(0),
+            layer: LayerStamp::default(),
         };
         log.commit(stamp, 3, 3..3 + payload.len());
     }

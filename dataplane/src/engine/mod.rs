@@ -5,11 +5,13 @@
 //! other, and seals a [`burst`] straight into the caller's slot. There are no queues of packets:
 //! a subscriber is a cursor into the logs of its tracks.
 
+mod allocate;
 mod arrivals;
 mod burst;
 mod clock;
 mod commands;
 mod connectivity;
+mod continuity;
 mod egress;
 mod extensions;
 mod feedback;
@@ -17,7 +19,9 @@ mod hold;
 mod ice;
 mod ingest;
 mod keyframe;
+mod layers;
 mod log;
+mod meter;
 mod moment;
 mod nack;
 mod numbering;
@@ -26,6 +30,7 @@ mod random;
 mod relay;
 mod reports;
 mod resend;
+mod resolve;
 mod sender;
 mod session;
 #[cfg(test)]
@@ -34,6 +39,7 @@ mod slab;
 mod source;
 mod speaking;
 mod statistics;
+mod switching;
 mod thinning;
 mod timers;
 mod track;
@@ -52,10 +58,12 @@ use crate::load::Load;
 use crate::relay::RelaySlot;
 use crate::transmit::{Path, Transmit};
 use crate::wire::{Protocol, classify};
+use allocate::Demand;
 use clock::Clock;
 use egress::Plan;
 use extensions::ExtensionList;
 use hold::Hold;
+pub(crate) use layers::LayerStamp;
 use moment::Moment;
 use outbox::Outbox;
 use random::Random;
@@ -65,7 +73,7 @@ use sender::{Sender, SenderKey};
 use session::{Session, SessionKey};
 use slab::Slab;
 use timers::Timers;
-use track::{Track, TrackKey};
+use track::{Encodings, Track, TrackKey};
 
 /// What an engine is told at birth.
 #[derive(Clone, Debug)]
@@ -117,6 +125,8 @@ pub struct Engine {
     closing: VecDeque<(SessionId, Path, Instant)>,
     timers: Timers,
     plan: Plan,
+    /// What the session in hand could be sent. Its memory is used again for each.
+    demands: Vec<Demand>,
     /// What was worked out for the last time at which something was sent.
     moment: Moment,
     material: Material,
@@ -128,8 +138,15 @@ pub struct Engine {
 #[derive(Debug)]
 struct Names {
     sessions: HashMap<SessionId, SessionKey, RandomState>,
-    tracks: HashMap<TrackId, TrackKey, RandomState>,
+    tracks: HashMap<TrackId, Encodings, RandomState>,
     senders: HashMap<SenderId, SenderKey, RandomState>,
+}
+
+impl Names {
+    /// An encoding of a published stream.
+    fn encoding(&self, track: TrackId, encoding: u8) -> Option<TrackKey> {
+        self.tracks.get(&track)?.get(usize::from(encoding)).copied()
+    }
 }
 
 impl Engine {
@@ -168,6 +185,7 @@ impl Engine {
             closing: VecDeque::new(),
             timers: Timers::new(config.epoch.0),
             plan: Plan::new(),
+            demands: Vec::new(),
             material: Material::default(),
             extension_list: ExtensionList::new(),
             rtcp_plain: vec![0; DATAGRAM_BYTES_MAX].into_boxed_slice(),

@@ -21,6 +21,28 @@ pub(super) struct Numbering {
     /// The first number and timestamp ever, random (RFC 3550 section 5.1).
     start: (u64, u32),
     highest: Option<Highest>,
+    /// How the next track goes on where the last one ended.
+    continuation: Option<Box<Continuation>>,
+}
+
+/// How a track goes on where another ended that showed the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Continuation {
+    /// Added to its timestamps, if both clocks are known.
+    pub(super) timestamp: Option<u32>,
+    /// Added to what it counts pictures by.
+    pub(super) shift: Shift,
+}
+
+/// What is added to the numbers that a codec counts its pictures by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shift {
+    /// To VP8's picture id, modulo its width (RFC 7741 section 4.2).
+    pub(super) picture: u16,
+    /// To the frame number of the dependency descriptor.
+    pub(super) frame: u16,
+    /// To VP8's index of base layer pictures.
+    pub(super) base: u8,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +54,20 @@ struct Anchor {
     to: u64,
     /// Added to incoming timestamps.
     timestamp: u32,
+    shift: Shift,
+}
+
+impl Anchor {
+    /// The numbers of a packet that it is for; `None` for one from before it.
+    #[inline]
+    fn numbers(&self, stamp: &Stamp) -> Option<Numbers> {
+        let after = stamp.sequence.checked_sub(self.from)?;
+        Some(Numbers {
+            sequence: self.to.checked_add(after)?,
+            timestamp: stamp.timestamp.wrapping_add(self.timestamp),
+            shift: self.shift,
+        })
+    }
 }
 
 /// The packet sent with the highest number.
@@ -49,6 +85,8 @@ pub(super) struct Numbers {
     pub(super) sequence: u64,
     /// RTP timestamp.
     pub(super) timestamp: u32,
+    /// How its pictures are renumbered.
+    pub(super) shift: Shift,
 }
 
 impl Numbering {
@@ -61,40 +99,74 @@ impl Numbering {
             anchors_len: 0,
             start: (used.unwrap_or(random >> 49), random as u32),
             highest: None,
+            continuation: None,
         }
     }
 
     /// Forgets the track: whatever comes next is another one, and continues where this one ended.
     pub(super) fn detach(&mut self) {
         self.anchors_len = 0;
+        self.continuation = None;
+    }
+
+    /// Like [`Numbering::detach`], but what comes next shows the same and goes on like this.
+    pub(super) fn continue_with(&mut self, continuation: Continuation) {
+        self.anchors_len = 0;
+        self.continuation = Some(Box::new(continuation));
     }
 
     /// The numbers under which this packet would leave now; `None` when it is from before this
     /// sender began with the track, or its number is taken.
+    #[inline]
     pub(super) fn upcoming(&self, stamp: &Stamp, clock_rate: u32) -> Option<Numbers> {
-        if self
-            .newest()
-            .is_some_and(|anchor| anchor.epoch >= stamp.epoch)
-        {
-            return self.translate(stamp);
+        match self.newest() {
+            Some(anchor) if anchor.epoch >= stamp.epoch => {
+                // The usual case: what the newest anchor is for.
+                let newest = anchor.numbers(stamp);
+                newest.or_else(|| self.translate(stamp))
+            }
+            Some(_) | None => Some(self.beginning(stamp, clock_rate)),
         }
+    }
+
+    /// The numbers under which the first packet of another track or source would leave now.
+    fn beginning(&self, stamp: &Stamp, clock_rate: u32) -> Numbers {
+        let continuation = self.continuation.as_deref().copied().unwrap_or_default();
+        let shift = continuation.shift;
         let Some(highest) = self.highest else {
-            return Some(Numbers {
+            return Numbers {
                 sequence: self.start.0,
                 timestamp: self.start.1,
-            });
+                shift,
+            };
         };
         let elapsed = stamp.arrived.saturating_duration_since(highest.arrived);
-        let timestamp = highest
+        let by_arrival = ticks(elapsed, clock_rate).max(1);
+        let step = match continuation
             .timestamp
-            .wrapping_add(ticks(elapsed, clock_rate).max(1));
-        Some(Numbers {
+            .map(|add| stamp.timestamp.wrapping_add(add))
+        {
+            // Both show the same moment: the one that comes second must not be older.
+            Some(exact) => exact.wrapping_sub(highest.timestamp),
+            None => by_arrival,
+        };
+        let is_plausible = step.wrapping_sub(by_arrival).cast_signed().unsigned_abs() < clock_rate;
+        let step = if is_plausible && step.cast_signed() > 0 {
+            step
+        } else if is_plausible {
+            1
+        } else {
+            by_arrival
+        };
+        Numbers {
             sequence: highest.sequence + 1,
-            timestamp,
-        })
+            timestamp: highest.timestamp.wrapping_add(step),
+            shift,
+        }
     }
 
     /// The packet leaves with these numbers, which [`Numbering::upcoming`] said just before.
+    #[inline]
     pub(super) fn commit(&mut self, stamp: &Stamp, numbers: Numbers) {
         if self
             .newest()
@@ -105,7 +177,9 @@ impl Numbering {
                 from: stamp.sequence,
                 to: numbers.sequence,
                 timestamp: numbers.timestamp.wrapping_sub(stamp.timestamp),
+                shift: numbers.shift,
             });
+            self.continuation = None;
         }
         if self
             .highest
@@ -121,6 +195,7 @@ impl Numbering {
 
     /// Notes that this packet will not be sent at all, so that the numbers close over it.
     /// A late packet leaves its gap: its neighbours are gone already.
+    /// The pictures' own numbers close over it too where it begins one.
     pub(super) fn skip(&mut self, stamp: &Stamp) {
         let Some(anchor) = self.newest().copied() else {
             return;
@@ -134,11 +209,14 @@ impl Numbering {
         if anchor.epoch != stamp.epoch || stamp.sequence < anchor.from || is_late {
             return;
         }
-        let next = Anchor {
+        let mut next = Anchor {
             from: stamp.sequence + 1,
             to: numbers.sequence,
             ..anchor
         };
+        if stamp.layer.is_counted() && stamp.layer.starts_frame() {
+            next.shift.picture = next.shift.picture.wrapping_sub(1);
+        }
         if anchor.from == stamp.sequence
             && let Some(newest) = self.anchors.first_mut()
         {
@@ -152,13 +230,9 @@ impl Numbering {
     pub(super) fn translate(&self, stamp: &Stamp) -> Option<Numbers> {
         let mut limit = u64::MAX;
         for anchor in self.anchors() {
-            if let Some(after) = stamp.sequence.checked_sub(anchor.from) {
-                let sequence = anchor.to.checked_add(after)?;
-                let timestamp = stamp.timestamp.wrapping_add(anchor.timestamp);
-                return (sequence < limit).then_some(Numbers {
-                    sequence,
-                    timestamp,
-                });
+            if stamp.sequence >= anchor.from {
+                let numbers = anchor.numbers(stamp)?;
+                return (numbers.sequence < limit).then_some(numbers);
             }
             limit = anchor.to;
         }
@@ -210,7 +284,7 @@ impl Numbering {
     }
 
     fn newest(&self) -> Option<&Anchor> {
-        self.anchors().next()
+        self.anchors.first().filter(|_| self.anchors_len > 0)
     }
 
     fn anchor(&mut self, anchor: Anchor) {
@@ -230,6 +304,7 @@ pub(super) fn ticks(duration: Duration, clock_rate: u32) -> u32 {
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
 mod tests {
+    use super::super::layers::LayerStamp;
     use super::*;
     use crate::id::FormatIndex;
 
@@ -243,6 +318,7 @@ mod tests {
             marker: false,
             keyframe: false,
             format: FormatIndex(0),
+            layer: LayerStamp::default(),
         }
     }
 

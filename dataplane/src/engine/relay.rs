@@ -53,7 +53,7 @@ struct Other {
     /// Tracks with something to hand over, each once.
     ready: VecDeque<TrackKey>,
     /// Tracks that live there and are to be asked for a key frame, each once.
-    keyframes: Vec<TrackId>,
+    keyframes: Vec<(TrackId, u8)>,
 }
 
 impl Relay {
@@ -73,11 +73,26 @@ impl Relay {
     }
 
     /// Somebody here needs a key frame of a track that lives on worker `home`.
-    pub(super) fn want_keyframe(&mut self, home: usize, track: TrackId) {
+    pub(super) fn want_keyframe(&mut self, home: usize, track: &Track) {
         let wanted = &mut self.other(home).keyframes;
-        if !wanted.contains(&track) {
-            wanted.push(track);
+        let named = (track.spec.track, track.encoding);
+        if !wanted.contains(&named) {
+            wanted.push(named);
         }
+    }
+
+    /// Hands a track's packets to worker `to` from now on.
+    fn begin(&mut self, key: TrackKey, track: &mut Track, to: usize) {
+        let mut export = Export {
+            to,
+            cursor: track.log.head(),
+            has_clock: track.clock.is_some(),
+            is_ready: false,
+        };
+        if export.has_clock {
+            self.mark(key, &mut export);
+        }
+        track.exports.push(export);
     }
 
     fn mark(&mut self, key: TrackKey, export: &mut Export) {
@@ -111,39 +126,31 @@ pub(super) fn remote_clock<'a>(
 impl Engine {
     /// Begins to hand a track's packets to another worker; `None` when the track is gone.
     pub(super) fn export(&mut self, track: TrackId, to: usize) -> Option<()> {
-        let key = *self.names.tracks.get(&track)?;
-        let track = self.tracks.get_mut(key)?;
-        let is_known = track.exports.iter().any(|export| export.to == to);
-        // Packets go one way only, from the home: a round trip would never end.
-        if is_known || track.session().is_none() {
-            self.counters.command_refused += 1;
-            return Some(());
+        for &key in self.names.tracks.get(&track)? {
+            let track = self.tracks.get_mut(key)?;
+            let is_known = track.exports.iter().any(|export| export.to == to);
+            // Packets go one way only, from the home: a round trip would never end.
+            if is_known || track.session().is_none() {
+                self.counters.command_refused += 1;
+                return Some(());
+            }
+            self.relay.begin(key, track, to);
         }
-        let mut export = Export {
-            to,
-            cursor: track.log.head(),
-            has_clock: track.clock.is_some(),
-            is_ready: false,
-        };
-        if export.has_clock {
-            self.relay.mark(key, &mut export);
-        }
-        track.exports.push(export);
         Some(())
     }
 
     /// Ends what `export` began; `None` when it is over already.
     pub(super) fn end_export(&mut self, track: TrackId, to: usize) -> Option<()> {
-        let key = *self.names.tracks.get(&track)?;
-        let exports = &mut self.tracks.get_mut(key)?.exports;
-        let index = exports.iter().position(|export| export.to == to)?;
-        exports.swap_remove(index);
+        for &key in self.names.tracks.get(&track)? {
+            let exports = &mut self.tracks.get_mut(key)?.exports;
+            exports.retain(|export| export.to != to);
+        }
         Some(())
     }
 
     /// Expects a track's packets from the worker that it lives on, or changes what is known of it.
-    pub(super) fn import(&mut self, spec: TrackSpec, from: usize) {
-        let known = self.names.tracks.get(&spec.track).copied();
+    pub(super) fn import(&mut self, spec: &TrackSpec, from: usize) {
+        let known = self.names.encoding(spec.track, 0);
         let is_published_here = known
             .and_then(|key| self.tracks.get(key))
             .is_some_and(|track| track.session().is_some());
@@ -151,14 +158,12 @@ impl Engine {
             self.counters.command_refused += 1;
             return;
         }
-        if let Some(key) = known {
-            self.replace_track(key, spec);
-            return;
-        }
-        let id = spec.track;
         let home = Home::Worker(from, RemoteClock::default());
-        let key = self.tracks.insert(Track::new(home, spec));
-        self.names.tracks.insert(id, key);
+        if known.is_some() {
+            self.replace_stream(home, spec);
+        } else {
+            self.add_stream(home, spec);
+        }
     }
 
     /// See [`Engine::poll_relay`].
@@ -166,8 +171,8 @@ impl Engine {
         let Some(other) = self.relay.others.get_mut(to) else {
             return false;
         };
-        if let Some(track) = other.keyframes.pop() {
-            slot.track = track;
+        if let Some((track, encoding)) = other.keyframes.pop() {
+            (slot.track, slot.encoding) = (track, encoding);
             slot.word = Word::KeyframeWanted;
             return true;
         }
@@ -176,7 +181,7 @@ impl Engine {
                 && let Some(index) = track.exports.iter().position(|export| export.to == to)
             {
                 if let Some(clock) = take_clock(now, &self.clock, &self.sessions, track, index) {
-                    slot.track = track.spec.track;
+                    (slot.track, slot.encoding) = (track.spec.track, track.encoding);
                     slot.word = Word::Clock(clock);
                     return true;
                 }
@@ -194,7 +199,7 @@ impl Engine {
 
     /// See [`Engine::handle_relay`].
     pub(super) fn take_relayed(&mut self, now: Instant, slot: &RelaySlot) {
-        let key = self.names.tracks.get(&slot.track).copied();
+        let key = self.names.encoding(slot.track, slot.encoding);
         match slot.word {
             Word::KeyframeWanted => {
                 if let Some(key) = key {
@@ -263,17 +268,25 @@ impl Engine {
             marker: packet.marker,
             keyframe: packet.keyframe,
             format,
+            layer: packet.layer,
         };
         let extensions_len = usize::from(packet.extensions_len);
         track
             .log
             .commit(stamp, extensions_len, extensions_len..bytes.len());
         track.handle_relayed(packet.ssrc, packet.epoch, format, packet.arrived);
+        let payload_len = usize::from(packet.payload_len);
+        track
+            .meter
+            .handle_packet(packet.arrived, packet.layer, payload_len);
         if !track.is_dirty {
             track.is_dirty = true;
             self.dirty.push(key);
         }
         self.counters.relay_received += 1;
+        if packet.keyframe {
+            self.on_keyframe(key);
+        }
         Some(())
     }
 }
@@ -341,9 +354,11 @@ fn write_packet(track: &Track, entry: &Entry, slot: &mut RelaySlot) -> bool {
         epoch: entry.stamp.epoch,
         marker: entry.stamp.marker,
         keyframe: entry.stamp.keyframe,
+        layer: entry.stamp.layer,
         payload_type: format.payload_type,
         extensions_len: extensions.len() as u16,
         payload_len: payload.len() as u16,
     };
+    slot.encoding = track.encoding;
     slot.write_packet(track.spec.track, packet, extensions, payload)
 }

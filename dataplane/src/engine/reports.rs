@@ -13,7 +13,7 @@ use super::source::Source;
 use super::track::{Home, Track, TrackKey, has_keyframes};
 use crate::counters::Counters;
 use crate::id::Ssrc;
-use crate::limits::{CNAME_BYTES_MAX, TRACKS_PER_SESSION_MAX};
+use crate::limits::CNAME_BYTES_MAX;
 use crate::wire::rtcp_writer::REPORT_BLOCKS_MAX;
 use crate::wire::{ReportBlock, RtcpWriter};
 
@@ -26,12 +26,15 @@ const SENDER_REPORT_LEN: usize = 28;
 /// Packets to ask for in one NACK.
 const NACKS_PER_PACKET: usize = 64;
 
+/// Sources that one bandwidth message names: the encodings of some cameras and screens.
+const REMB_SOURCES_MAX: usize = 16;
+
 const _: () = assert!(
     SENDER_REPORT_LEN
         + REPORT_BLOCKS_MAX * 24
         + sdes_len(CNAME_BYTES_MAX)
         + 20
-        + TRACKS_PER_SESSION_MAX * 4
+        + REMB_SOURCES_MAX * 4
         <= COMPOUND_MAX,
     "a compound's first packets always fit"
 );
@@ -173,7 +176,7 @@ impl Engine {
         let session = match track.home {
             Home::Session(session) => session,
             Home::Worker(home, _) => {
-                self.relay.want_keyframe(home, track.spec.track);
+                self.relay.want_keyframe(home, track);
                 return;
             }
         };
@@ -199,7 +202,8 @@ impl Material {
         self.video.clear();
         let own = session.tracks.iter().filter_map(|key| tracks.get(*key));
         let video = own.filter(|track| has_keyframes(track.spec.kind));
-        self.video.extend(video.filter_map(Track::ssrc));
+        let sources = video.filter_map(Track::ssrc);
+        self.video.extend(sources.take(REMB_SOURCES_MAX));
         self.blocks.clear();
         let sources = session
             .sources

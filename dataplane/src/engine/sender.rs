@@ -1,15 +1,19 @@
 //! A stream to one subscriber: its numbers, and what its packets look like.
 
+use super::allocate::Standing;
 use super::extensions::ForwardedIds;
+use super::layers::Layers;
 use super::log::Log;
-use super::numbering::Numbering;
+use super::numbering::{Continuation, Numbering, Shift};
 use super::session::SessionKey;
 use super::slab::Key;
+use super::switching::Next;
 use super::thinning::Thinning;
 use super::track::{Track, TrackKey};
 use crate::command::{Feed, Format, PayloadKind, SenderFormat, SenderSpec};
-use crate::id::{FormatIndex, PayloadType, Ssrc};
-use crate::wire::{ExtensionBlock, red};
+use crate::id::{FormatIndex, PayloadType, Ssrc, TrackId};
+use crate::limits::EXTENSIONS_BYTES_MAX;
+use crate::wire::{ExtensionBlock, VideoCodec, dependency_descriptor, red};
 
 /// Names a sender within the engine.
 pub(super) type SenderKey = Key<Sender>;
@@ -28,6 +32,8 @@ pub(super) struct Sender {
     resend_from: u64,
     /// Whether it is in its session's list of senders with packets to send.
     pub(super) is_pending: bool,
+    /// What the receiver wants of it, and what was chosen for it.
+    pub(super) standing: Box<Standing>,
     /// What it leaves out because it could not be sent in time.
     pub(super) thinning: Thinning,
     /// For sender reports.
@@ -42,9 +48,20 @@ pub(super) struct Sender {
 /// What feeds a sender now.
 #[derive(Debug)]
 pub(super) struct FeedState {
+    /// The stream..
+    pub(super) stream: TrackId,
+    /// ..and the encoding of it that is sent.
     pub(super) track: TrackKey,
     /// Arrival number of the next packet to send from the track's log.
     pub(super) cursor: u64,
+    /// Which of the track's layers are sent.
+    pub(super) layers: Layers,
+    /// The encoding that is to be sent from its next key frame on, instead of this one.
+    pub(super) joining: Option<TrackKey>,
+    /// That key frame has come.
+    pub(super) next: Option<Box<Next>>,
+    /// Nothing is sent until it joins an encoding.
+    pub(super) is_off: bool,
     payload_types: Vec<Option<SenderFormat>>,
     routes: Vec<Option<Route>>,
 }
@@ -63,6 +80,8 @@ pub(super) struct Route {
 pub(super) enum Treatment {
     /// Nothing.
     Copy,
+    /// VP8's pictures are renumbered where one was left out, or another encoding sent.
+    Renumber,
     /// RFC 2198 redundancy: the inner payload type is renamed.
     Rename(PayloadType, PayloadType),
     /// RFC 2198 redundancy: only the newest block is sent, as what it is.
@@ -89,6 +108,7 @@ impl Sender {
             rtx_next: rtx_used.unwrap_or(rtx >> 49),
             resend_from: 0,
             is_pending: false,
+            standing: Box::default(),
             thinning: Thinning::default(),
             packets: 0,
             octets: 0,
@@ -114,10 +134,16 @@ impl Sender {
             return false;
         }
         self.numbering.detach();
+        self.standing.begin_anew();
         let cursor = track.log.head();
         self.source = Some(FeedState {
+            stream: track.spec.track,
             track: key,
             cursor,
+            layers: Layers::default(),
+            joining: None,
+            next: None,
+            is_off: false,
             payload_types,
             routes,
         });
@@ -164,6 +190,13 @@ impl Sender {
         cursor.map_or(0, |cursor| log.head().saturating_sub(cursor))
     }
 
+    /// What it sends from now on shows the same in another encoding.
+    pub(super) fn change_track(&mut self, continuation: Continuation) {
+        self.numbering.continue_with(continuation);
+        self.thinning = Thinning::default();
+        self.protect_indices();
+    }
+
     /// Falls silent.
     pub(super) fn stop(&mut self) {
         self.source = None;
@@ -189,7 +222,13 @@ impl Sender {
     }
 
     /// Writes the extensions of a packet: our MID, and what the publisher said.
-    pub(super) fn extensions(&self, list: &[u8], send_time: [u8; 3], block: &mut ExtensionBlock) {
+    pub(super) fn extensions(
+        &self,
+        list: &[u8],
+        shift: Shift,
+        send_time: [u8; 3],
+        block: &mut ExtensionBlock,
+    ) {
         block.clear();
         let ids = &self.spec.extensions;
         // An element that does not fit is left out; the block says so and stays valid.
@@ -201,8 +240,13 @@ impl Sender {
         if let Some(id) = ids.abs_send_time.filter(|_| self.spec.rtx.is_some()) {
             let _ = block.push(id, &send_time);
         }
+        let described = ids.dependency_descriptor.filter(|_| shift.frame != 0);
         self.ids.each(list, |id, value| {
-            let _ = block.push(id, value);
+            if described == Some(id) {
+                push_shifted(id, value, shift.frame, block);
+            } else {
+                let _ = block.push(id, value);
+            }
         });
     }
 
@@ -212,6 +256,24 @@ impl Sender {
 }
 
 impl FeedState {
+    /// Forgets what it was about to send, and returns the encodings that know of it.
+    pub(super) fn leave(&mut self) -> Vec<TrackKey> {
+        let tracks = self.tracks().collect();
+        (self.joining, self.next) = (None, None);
+        tracks
+    }
+
+    /// The arrival number from which on the track's packets are not sent any more.
+    pub(super) fn until(&self) -> u64 {
+        self.next.as_ref().map_or(u64::MAX, |next| next.until())
+    }
+
+    /// The encodings that know of it.
+    pub(super) fn tracks(&self) -> impl Iterator<Item = TrackKey> {
+        let next = self.next.as_ref().map(|next| next.track);
+        [Some(self.track), self.joining, next].into_iter().flatten()
+    }
+
     /// How packets of this format leave, if the receiver takes it.
     pub(super) fn route(&self, format: FormatIndex) -> Option<Route> {
         *self.routes.get(usize::from(format.0))?
@@ -222,9 +284,20 @@ impl Route {
     /// The part of a payload that leaves; `None` when it cannot be unwrapped.
     pub(super) fn body<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]> {
         match self.treatment {
-            Treatment::Copy | Treatment::Rename(..) => Some(payload),
+            Treatment::Copy | Treatment::Renumber | Treatment::Rename(..) => Some(payload),
             Treatment::Unwrap => red::primary(payload).map(|(_, body)| body),
         }
+    }
+}
+
+/// A dependency descriptor whose frame is renumbered.
+fn push_shifted(id: u8, value: &[u8], shift: u16, block: &mut ExtensionBlock) {
+    let mut copy = [0; EXTENSIONS_BYTES_MAX];
+    let number = dependency_descriptor::frame_number(value);
+    if let (Some(room), Some(number)) = (copy.get_mut(..value.len()), number) {
+        room.copy_from_slice(value);
+        dependency_descriptor::rewrite_frame_number(room, number.wrapping_add(shift));
+        let _ = block.push(id, room);
     }
 }
 
@@ -233,10 +306,16 @@ fn routes(formats: &[Format], accepted: &[Option<SenderFormat>]) -> Vec<Option<R
     let route = |(index, format): (usize, &Format)| match format.payload {
         PayloadKind::Opaque | PayloadKind::Video(_) => {
             let mine = taken(index)?;
+            let treatment = match format.payload {
+                PayloadKind::Video(VideoCodec::Vp8) => Treatment::Renumber,
+                PayloadKind::Opaque | PayloadKind::Video(_) | PayloadKind::Red(_) => {
+                    Treatment::Copy
+                }
+            };
             Some(Route {
                 payload_type: mine.payload_type,
                 rtx: mine.rtx,
-                treatment: Treatment::Copy,
+                treatment,
             })
         }
         PayloadKind::Red(FormatIndex(inner)) => {

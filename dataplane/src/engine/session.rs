@@ -39,6 +39,7 @@ pub(super) struct Session {
     pub(super) is_connected: bool,
     /// Our SSRC in RTCP that belongs to no sender.
     pub(super) rtcp_ssrc: Ssrc,
+    /// What it publishes, encoding by encoding.
     pub(super) tracks: Vec<TrackKey>,
     pub(super) sources: Vec<Source>,
     /// Windows of sources whose track was removed.
@@ -60,6 +61,8 @@ pub(super) struct Session {
     pub(super) arrivals: Option<Box<Arrivals>>,
     /// Measured by report blocks.
     pub(super) rtt: Option<Duration>,
+    /// When it was last worked out what it is sent.
+    pub(super) allocated_at: Option<Instant>,
 }
 
 /// The keys of a session's media and control packets.
@@ -142,7 +145,13 @@ impl Session {
             remote_clock: RemoteClock::default(),
             arrivals: None,
             rtt: None,
+            allocated_at: None,
         }
+    }
+
+    /// Bits per second that its network carries, where that is known.
+    pub(super) fn budget_bps(&self) -> Option<u64> {
+        None
     }
 
     /// The round trip to the client, measured or assumed.

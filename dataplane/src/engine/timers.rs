@@ -146,6 +146,7 @@ impl Engine {
         }
         if session.is_connected {
             self.send_reports(now, key);
+            self.allocate(now, key);
         }
         // From the plan, so that sessions whose rounds came early together do not stay together; and
         // after the deadline by as much as it may come early.
@@ -252,27 +253,37 @@ impl Engine {
         let interval_us = (interval.as_micros() as u64).max(1);
         self.timers.reported_at = now;
         self.timers.report_at = now + REPORT_INTERVAL;
-        let sessions = &self.sessions;
-        let mut tracks = Vec::with_capacity(self.tracks.len());
-        for (key, track) in self.tracks.iter_mut() {
-            // Its home reports of a track that lives elsewhere.
-            let Some(session) = track.session() else {
-                continue;
+        let mut tracks = Vec::with_capacity(self.names.tracks.len());
+        for (id, encodings) in &self.names.tracks {
+            let mut report = TrackReport {
+                track: *id,
+                bitrate_bps: 0,
+                packets: 0,
+                lost: 0,
             };
-            let sources = sessions.get(session).map(|s| s.sources.as_slice());
-            let (packets, lost) = sources
-                .unwrap_or_default()
-                .iter()
-                .filter(|source| source.track == key && !source.is_repair)
-                .map(|source| source.reception.totals())
-                .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-            let bits = std::mem::take(&mut track.bits);
-            tracks.push(TrackReport {
-                track: track.spec.track,
-                bitrate_bps: bits.saturating_mul(1_000_000) / interval_us,
-                packets,
-                lost,
-            });
+            let mut is_home = false;
+            for key in encodings {
+                let Some(track) = self.tracks.get_mut(*key) else {
+                    continue;
+                };
+                // Its home reports of a track that lives elsewhere.
+                let Some(session) = track.session() else {
+                    continue;
+                };
+                is_home = true;
+                let bits = std::mem::take(&mut track.bits);
+                report.bitrate_bps += bits.saturating_mul(1_000_000) / interval_us;
+                let sources = self.sessions.get(session).map(|s| s.sources.as_slice());
+                let own = sources.unwrap_or_default().iter();
+                for source in own.filter(|source| source.track == *key && !source.is_repair) {
+                    let (packets, lost) = source.reception.totals();
+                    report.packets += packets;
+                    report.lost += lost;
+                }
+            }
+            if is_home {
+                tracks.push(report);
+            }
         }
         let counters = self.counters.clone();
         self.events.push_back(Event::Report(Box::new(Report {

@@ -6,16 +6,23 @@ use super::clock::{RemoteClock, RtpClock};
 use super::extensions::ForwardedIds;
 use super::keyframe::KeyframeGate;
 use super::log::Log;
+use super::meter::Meter;
 use super::relay::Export;
 use super::sender::SenderKey;
 use super::session::SessionKey;
 use super::slab::Key;
 use super::speaking::SpeechDetector;
-use crate::command::{Format, MediaKind, PayloadKind, TrackSpec};
-use crate::id::{FormatIndex, PayloadType, Ssrc};
+use crate::command::{Format, MediaKind, PayloadKind, Simulcast, TrackSpec};
+use crate::id::{FormatIndex, PayloadType, Rid, Ssrc};
+use crate::limits::ENCODINGS_MAX;
+use crate::wire::dependency_descriptor::Structure;
 
 /// Names a track within the engine.
 pub(super) type TrackKey = Key<Track>;
+
+/// The encodings of one published stream, the smallest first. Each is a track of its own, with its
+/// own log; most streams have one.
+pub(super) type Encodings = Box<[TrackKey]>;
 
 /// A source that was replaced may take over again only after its successor was silent for this
 /// long: until then its packets are stragglers.
@@ -24,15 +31,24 @@ const SOURCE_TAKEOVER: Duration = Duration::from_millis(300);
 /// Numbers between two epochs in the log, so that stragglers of one never look like the other's.
 const EPOCH_GAP: u64 = 1 << 16;
 
-/// A published stream.
+/// A published stream, or one of its encodings.
 #[derive(Debug)]
 pub(super) struct Track {
     pub(super) home: Home,
+    /// The stream, as far as it is about this encoding.
     pub(super) spec: TrackSpec,
+    /// Which encoding it is, counted from the smallest.
+    pub(super) encoding: u8,
+    /// How its packets name it, where they do.
+    pub(super) rid: Option<Rid>,
     pub(super) ids: ForwardedIds,
     pub(super) log: Log,
     /// Who reads the log.
     pub(super) subscribers: Vec<(SenderKey, SessionKey)>,
+    /// Who is to read it instead of another encoding from its next key frame on.
+    pub(super) joining: Vec<SenderKey>,
+    /// What its layers weigh.
+    pub(super) meter: Meter,
     /// Other workers that read it too.
     pub(super) exports: Vec<Export>,
     /// Whether the subscribers must be told of new packets.
@@ -43,6 +59,8 @@ pub(super) struct Track {
     pub(super) clock: Option<RtpClock>,
     /// Bits since the last report to control.
     pub(super) bits: u64,
+    /// What its packets' dependency descriptors refer to, if they have any.
+    pub(super) structure: Option<Box<Structure>>,
     current: Option<CurrentSource>,
     payload_types: Box<[Option<Use>; 128]>,
 }
@@ -87,10 +105,15 @@ pub(super) struct Place {
 }
 
 impl Track {
-    /// A track without packets.
-    pub(super) fn new(home: Home, spec: TrackSpec) -> Track {
+    /// A track without packets: this encoding of a stream.
+    pub(super) fn new(home: Home, stream: &TrackSpec, encoding: usize) -> Track {
+        let (spec, rid) = encoding_of(stream, encoding);
         Track {
             home,
+            encoding: encoding as u8,
+            rid,
+            joining: Vec::new(),
+            meter: Meter::default(),
             ids: ForwardedIds::new(&spec.extensions),
             log: Log::new(spec.kind),
             subscribers: Vec::new(),
@@ -100,6 +123,7 @@ impl Track {
             speech: SpeechDetector::default(),
             clock: None,
             bits: 0,
+            structure: None,
             current: None,
             payload_types: payload_types(&spec.formats),
             spec,
@@ -115,7 +139,9 @@ impl Track {
     }
 
     /// Renegotiation: what was received under other formats is forgotten, the rest stays.
-    pub(super) fn replace_spec(&mut self, spec: TrackSpec) {
+    pub(super) fn replace_spec(&mut self, stream: &TrackSpec) {
+        let (spec, rid) = encoding_of(stream, usize::from(self.encoding));
+        self.rid = rid;
         if spec.formats != self.spec.formats {
             self.log.forget();
         }
@@ -143,15 +169,7 @@ impl Track {
     /// Whether the key frames of a format can be told from the rest.
     pub(super) fn knows_keyframes(&self, format: FormatIndex) -> bool {
         let payload = self.format(format).map(|format| format.payload);
-        matches!(payload, Some(PayloadKind::Video(_)))
-    }
-
-    /// Whether a key frame begins with a payload of this format.
-    pub(super) fn starts_keyframe(&self, format: FormatIndex, payload: &[u8]) -> bool {
-        match self.format(format).map(|format| format.payload) {
-            Some(PayloadKind::Video(codec)) => codec.starts_keyframe(payload),
-            Some(PayloadKind::Opaque | PayloadKind::Red(_)) | None => false,
-        }
+        matches!(payload, Some(PayloadKind::Video(_))) || self.structure.is_some()
     }
 
     /// The source that feeds the track now.
@@ -162,6 +180,11 @@ impl Track {
     /// Clock rate of the format that arrived last.
     pub(super) fn current_clock_rate(&self) -> Option<u32> {
         Some(self.clock_rate(self.current?.format))
+    }
+
+    /// The format that arrived last.
+    pub(super) fn latest_format(&self) -> Option<FormatIndex> {
+        Some(self.current?.format)
     }
 
     /// Counts the sources that fed the track; `None` before the first.
@@ -251,6 +274,32 @@ impl Track {
         });
         is_new
     }
+}
+
+/// How many encodings a stream comes in.
+pub(super) fn encodings_len(stream: &TrackSpec) -> usize {
+    let len = match &stream.simulcast {
+        Simulcast::None => 1,
+        Simulcast::Rids(rids) => rids.len(),
+        Simulcast::Sources => stream.sources.len(),
+    };
+    len.clamp(1, ENCODINGS_MAX)
+}
+
+/// What is said of one encoding: its SSRC, where there is one for each, and its name.
+fn encoding_of(stream: &TrackSpec, encoding: usize) -> (TrackSpec, Option<Rid>) {
+    let mut spec = stream.clone();
+    let rid = match &stream.simulcast {
+        Simulcast::None => return (spec, None),
+        Simulcast::Rids(rids) if rids.len() == stream.sources.len() => rids.get(encoding),
+        Simulcast::Rids(rids) => {
+            spec.sources.clear();
+            rids.get(encoding)
+        }
+        Simulcast::Sources => None,
+    };
+    spec.sources = spec.sources.get(encoding).copied().into_iter().collect();
+    (spec, rid.copied())
 }
 
 fn payload_types(formats: &[Format]) -> Box<[Option<Use>; 128]> {

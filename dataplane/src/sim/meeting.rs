@@ -10,7 +10,7 @@ use super::source::{MediaSource, Shape, Synthetic};
 use super::world::{Seat, SeatId, TrackInfo, World};
 use crate::command::{
     Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Fingerprint, Format, IceSpec, MediaKind,
-    PayloadKind, SenderFormat, SenderSpec, SessionSpec, Source, TrackSpec,
+    PayloadKind, SenderFormat, SenderSpec, SessionSpec, Simulcast, Source, TrackSpec,
 };
 use crate::id::{Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
 
@@ -220,6 +220,7 @@ impl World {
             }],
             extensions: PUBLISHED,
             nack: options.kind == MediaKind::Video,
+            simulcast: Simulcast::None,
         };
         let session = self.seat(seat).session;
         self.command(Command::Publish {

@@ -141,6 +141,13 @@ impl Head {
     }
 }
 
+/// The frame number of a value, or `None` where it is cut off.
+#[must_use]
+pub fn frame_number(value: &[u8]) -> Option<u16> {
+    let number = value.get(1..MANDATORY_LEN)?;
+    number.try_into().ok().map(u16::from_be_bytes)
+}
+
 /// Puts another frame number in place. `None`, with nothing changed, where the value is cut off.
 pub fn rewrite_frame_number(value: &mut [u8], frame_number: u16) -> Option<()> {
     let [_, high, low, ..] = value else {

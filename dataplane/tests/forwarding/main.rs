@@ -4,6 +4,7 @@
 mod connectivity;
 mod control;
 mod hold;
+mod layers;
 mod loss;
 mod media;
 mod overload;

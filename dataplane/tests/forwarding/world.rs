@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use dataplane::command::{
     Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Format, IceSpec, MasterKey, MediaKind,
-    PayloadKind, SenderFormat, SenderSpec, SessionSpec, SrtpKeys, SrtpProfile, TrackSpec,
+    PayloadKind, SenderFormat, SenderSpec, SessionSpec, Simulcast, SrtpKeys, SrtpProfile,
+    TrackSpec,
 };
 use dataplane::counters::Counters;
 use dataplane::engine::{Engine, EngineConfig};
@@ -458,6 +459,7 @@ pub(crate) fn video_track(id: u64) -> TrackSpec {
             ..ExtensionIds::default()
         },
         nack: true,
+        simulcast: Simulcast::None,
     }
 }
 
@@ -484,6 +486,7 @@ pub(crate) fn audio_track(id: u64) -> TrackSpec {
             ..ExtensionIds::default()
         },
         nack: false,
+        simulcast: Simulcast::None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::codec::Codec;
 use super::extension::Extension;
 use super::offer::Offer;
 use super::section::{Direction, MediaLine, Section};
+use super::simulcast::Simulcast;
 use super::transport::IceCredentials;
 
 /// Our decision about an offer.
@@ -199,6 +200,11 @@ impl Answer {
         for codec in accepted.codecs {
             write_codec(text, codec);
         }
+        if let Simulcast::Rids(rids) = &section.simulcast
+            && accepted.receive
+        {
+            write_simulcast(text, rids);
+        }
         if let Some(outgoing) = accepted.send {
             let rtx = accepted.codecs.iter().any(|codec| codec.rtx.is_some());
             write_outgoing(text, outgoing, outgoing.rtx.filter(|_| rtx));
@@ -289,6 +295,14 @@ fn write_codec(text: &mut String, codec: &Codec) {
         line(text, "rtpmap:", &format!("{rtx} rtx/{clock_rate}"));
         line(text, "fmtp:", &format!("{rtx} apt={payload_type}"));
     }
+}
+
+/// The client's encodings, all of which we take (RFC 8853 section 5.3).
+fn write_simulcast(text: &mut String, rids: &[String]) {
+    for rid in rids {
+        line(text, "rid:", &format!("{rid} recv"));
+    }
+    line(text, "simulcast:", &format!("recv {}", rids.join(";")));
 }
 
 /// The stream that we send: `a=msid` (RFC 8830), so that a browser's `track` event has a stream,

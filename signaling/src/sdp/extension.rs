@@ -44,21 +44,6 @@ pub mod uri {
         DEPENDENCY_DESCRIPTOR,
         TRANSPORT_CC,
     ];
-
-    /// The ones that an answer may hold. Not the dependency descriptor, because we choose no
-    /// layers. RIDs are in it although no simulcast is answered: without them Chromium cannot make
-    /// its next offer of a section whose simulcast was declined.
-    pub(in crate::sdp) const ANSWERABLE: [&str; 9] = [
-        MID,
-        RID,
-        REPAIRED_RID,
-        AUDIO_LEVEL,
-        ABS_SEND_TIME,
-        ABS_CAPTURE_TIME,
-        VIDEO_ORIENTATION,
-        PLAYOUT_DELAY,
-        TRANSPORT_CC,
-    ];
 }
 
 /// A header extension offer (RFC 8285).

@@ -18,6 +18,7 @@ mod transport;
 mod codec;
 mod extension;
 mod formats;
+mod simulcast;
 mod source;
 
 mod answer;
@@ -34,6 +35,7 @@ pub use extension::{Extension, uri};
 pub use fragment::{Fragment, FragmentError, restart_fragment};
 pub use offer::{Offer, OfferError};
 pub use section::{Direction, MediaLine, Section, SectionKind};
+pub use simulcast::Simulcast;
 pub use transport::{Fingerprint, IceCredentials, Setup};
 
 /// Where a text stops being quoted in an error's sentence.

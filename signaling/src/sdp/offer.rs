@@ -68,6 +68,16 @@ pub enum OfferError {
     /// A mid that is no token or too long.
     #[error("`a=mid:{0}` is not a mid: use 1 to 16 letters, digits or `-`, each section its own")]
     BadMid(String),
+    /// An RTP stream id that is none, stands twice, or is not described.
+    #[error(
+        "section `{mid}`: `{written}` is not one of its encodings: each has an `a=rid:.. send` line of its own, with 1 to 16 letters, digits, `-` or `_`"
+    )]
+    BadRid {
+        /// The section.
+        mid: String,
+        /// What was written.
+        written: String,
+    },
     /// One mid for two sections.
     #[error("two sections have the mid `{0}`: each needs its own")]
     MidTwice(String),

@@ -6,6 +6,7 @@ use rtc_sdp::description::common::Attribute;
 use super::codec::{Codec, TRANSPORT_CC, VIDEO_PREFERENCE};
 use super::extension::{self, Extension, uri};
 use super::offer::OfferError;
+use super::simulcast::{self, Simulcast};
 use super::{formats, is_token, quote, source};
 
 /// What a section carries.
@@ -96,6 +97,8 @@ pub struct Section {
     pub sources: Vec<(u32, Option<u32>)>,
     /// `a=msid`: stream and track.
     pub msid: Option<(String, String)>,
+    /// Whether the client's stream comes in several encodings.
+    pub simulcast: Simulcast,
 }
 
 /// An `m=` line without its port (RFC 8866 section 5.14).
@@ -158,12 +161,21 @@ impl Section {
             extensions: Vec::new(),
             sources: Vec::new(),
             msid: None,
+            simulcast: Simulcast::None,
         };
         if !rejected && section.is_media() {
             section.codecs = formats::read(media, kind, &section.mid)?;
             extension::read(&media.attributes, &section.mid, &mut section.extensions)?;
             section.inherit(&session.extensions);
             let sources = source::read(media, &section.mid)?;
+            let rids = simulcast::read_rids(media, &section.mid)?;
+            section.simulcast = if rids.len() > 1 {
+                Simulcast::Rids(rids)
+            } else if sources.are_encodings {
+                Simulcast::Sources
+            } else {
+                Simulcast::None
+            };
             section.sources = sources.ssrcs;
             section.msid = sources.msid;
         }
@@ -242,9 +254,8 @@ impl Section {
     #[must_use]
     pub fn known_extensions(&self) -> Vec<Extension> {
         let answerable = |e: &&Extension| {
-            let is_known = uri::ANSWERABLE.contains(&e.uri.as_str());
             let is_possible = e.uri != uri::TRANSPORT_CC || self.direction.sends();
-            e.id < 15 && is_known && is_possible
+            e.id < 15 && is_possible
         };
         self.extensions.iter().filter(answerable).cloned().collect()
     }

@@ -16,6 +16,8 @@ const SOURCES_MAX: usize = 64;
 pub(super) struct Sources {
     /// SSRCs, first one first, each with its retransmission SSRC.
     pub(super) ssrcs: Vec<(u32, Option<u32>)>,
+    /// Whether they are encodings of one picture (`a=ssrc-group:SIM`), in its order.
+    pub(super) are_encodings: bool,
     /// Stream and track.
     pub(super) msid: Option<(String, String)>,
 }
@@ -24,6 +26,7 @@ pub(super) struct Sources {
 pub(super) fn read(media: &MediaDescription, mid: &str) -> Result<Sources, OfferError> {
     let mut ssrcs: Vec<u32> = Vec::new();
     let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let mut encodings: Vec<u32> = Vec::new();
     let mut msid = None;
     let mut tracks: BTreeSet<&str> = BTreeSet::new();
     for attribute in &media.attributes {
@@ -41,7 +44,10 @@ pub(super) fn read(media: &MediaDescription, mid: &str) -> Result<Sources, Offer
                     msid.get_or_insert((stream, track));
                 }
             }
-            "ssrc-group" => pairs.extend(parse_fid(value, mid)?),
+            "ssrc-group" => match value.split_once(' ') {
+                Some(("SIM", group)) => encodings = parse_group(group, mid)?,
+                _ => pairs.extend(parse_fid(value, mid)?),
+            },
             "msid" => {
                 // The section's own line says it better than a source's does (RFC 8830 section 2).
                 msid = Some(parse_msid(value));
@@ -62,9 +68,12 @@ pub(super) fn read(media: &MediaDescription, mid: &str) -> Result<Sources, Offer
             .map(|&(_, rtx)| rtx)
     };
     let is_repair = |ssrc: u32| pairs.iter().any(|&(_, rtx)| rtx == ssrc);
-    let main = ssrcs.into_iter().filter(|&ssrc| !is_repair(ssrc));
+    let are_encodings = encodings.len() > 1;
+    let listed = if are_encodings { encodings } else { ssrcs };
+    let main = listed.into_iter().filter(|&ssrc| !is_repair(ssrc));
     Ok(Sources {
         ssrcs: main.map(|ssrc| (ssrc, repairs(ssrc))).collect(),
+        are_encodings,
         msid: msid.map(|(stream, track)| (stream.to_owned(), track.to_owned())),
     })
 }
@@ -74,6 +83,18 @@ fn parse_ssrc(text: &str, mid: &str) -> Result<u32, OfferError> {
         mid: mid.to_owned(),
         written: quote(text),
     })
+}
+
+/// The SSRCs of a group, each once (RFC 5576 section 4.2).
+fn parse_group(group: &str, mid: &str) -> Result<Vec<u32>, OfferError> {
+    let mut ssrcs = Vec::new();
+    for word in group.split_ascii_whitespace().take(SOURCES_MAX) {
+        let ssrc = parse_ssrc(word, mid)?;
+        if !ssrcs.contains(&ssrc) {
+            ssrcs.push(ssrc);
+        }
+    }
+    Ok(ssrcs)
 }
 
 /// A stream and the first of its retransmissions, from `a=ssrc-group:FID` (RFC 5576 section 4.2).

@@ -200,6 +200,9 @@ fn command_line(command: &Command) -> String {
         Command::Import { track, from } => format!("import t{} from #{from}", track.track.0),
         Command::AddSender { sender, .. } => format!("add {:?}", sender.kind),
         Command::RemoveSender { .. } => "remove".to_owned(),
+        Command::Prefer { preference, .. } => {
+            format!("prefer {:?} at {}", preference.most, preference.priority)
+        }
         Command::Feed { source: None, .. } => "feed nothing".to_owned(),
         Command::Feed {
             source: Some(feed), ..

@@ -94,6 +94,7 @@ impl Engines {
                 self.on_worker(worker, known.0);
                 self.feeds.remove(sender);
             }
+            Command::Prefer { sender, .. } => self.on_worker(worker, self.senders[sender].0),
             Command::Feed { sender, source } => self.feed(worker, *sender, source.as_ref()),
             Command::DtlsTransmit { .. }
             | Command::DtlsConnected { .. }

@@ -1,0 +1,460 @@
+//! What each receiver is sent of its streams, so that all of it fits its network.
+//!
+//! Every stream has a ladder: its encodings and layers, from the lightest on. Audio comes first and is
+//! never left out. Then every picture gets its lowest rung, those of higher priority before others, and
+//! what remains raises them, higher priorities to the top before others move, equals step by step.
+//! A picture falls at once when it must and rises when there is room to spare and it has stood still for a
+//! while, so that nothing flaps.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::layers::{Most, SPATIAL_ALL, TEMPORAL_ALL};
+use super::sender::{Sender, SenderKey};
+use super::session::SessionKey;
+use super::switching::Choice;
+use super::track::{Track, TrackKey};
+use crate::command::{MediaKind, Preference, Quality};
+use crate::event::{Event, Sent};
+use crate::limits::ENCODINGS_MAX;
+
+/// Rungs that one ladder has at most.
+const RUNGS_MAX: usize = 12;
+
+/// A picture that fell or rose waits this long before it rises.
+const RISE_AFTER: Duration = Duration::from_millis(2_500);
+
+/// Per cent of its weight that must be free for a picture to rise to a rung..
+const ROOM_TO_RISE: u64 = 115;
+
+/// ..and to begin at all..
+const ROOM_TO_BEGIN: u64 = 105;
+
+/// ..and to stay on the lowest: a picture that is a little too heavy is better than none.
+const ROOM_TO_STAY: u64 = 75;
+
+/// One way to send a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rung {
+    track: TrackKey,
+    encoding: u8,
+    /// The encoding's place among those that flow, by weight.
+    rank: u8,
+    most: Most,
+    rate_bps: u64,
+}
+
+impl Rung {
+    /// Whether it is that encoding and has no more layers of it.
+    fn is_within(&self, (encoding, most): (u8, Most)) -> bool {
+        self.encoding == encoding && self.most <= most
+    }
+}
+
+/// What one sender could be sent.
+#[derive(Debug)]
+pub(super) struct Demand {
+    sender: SenderKey,
+    priority: u8,
+    /// From the lightest on.
+    rungs: [Option<Rung>; RUNGS_MAX],
+    len: usize,
+    /// The rung that it stands on.
+    before: Option<usize>,
+    /// Whether it has stood there for long enough to rise.
+    may_rise: bool,
+    /// The rung that it gets.
+    chosen: Option<usize>,
+}
+
+impl Demand {
+    fn rate_bps(&self, rung: usize) -> Option<u64> {
+        let rung = self.rungs.get(rung).copied().flatten()?;
+        Some(rung.rate_bps)
+    }
+
+    /// What must be free for it to have this rung.
+    fn needed_bps(&self, rung: usize) -> Option<u64> {
+        let rate = self.rate_bps(rung)?;
+        let per_cent = match self.before {
+            None => ROOM_TO_BEGIN,
+            Some(before) if rung > before && self.may_rise => ROOM_TO_RISE,
+            Some(before) if rung > before => return None,
+            Some(_) if rung == 0 => ROOM_TO_STAY,
+            Some(_) => 100,
+        };
+        Some(rate * per_cent / 100)
+    }
+
+    fn push(&mut self, rung: Rung) {
+        let below = self.len.checked_sub(1).and_then(|last| self.rate_bps(last));
+        // A rung that is no heavier than the one below takes its place: it is the better picture.
+        if below.is_some_and(|below| rung.rate_bps <= below) {
+            self.len -= 1;
+        }
+        if let Some(place) = self.rungs.get_mut(self.len) {
+            *place = Some(rung);
+            self.len += 1;
+        }
+    }
+}
+
+/// Gives each of the demands, which are sorted by priority, a rung. Without a budget, the best.
+fn share(budget_bps: Option<u64>, demands: &mut [Demand]) {
+    let Some(mut left) = budget_bps else {
+        for demand in demands {
+            demand.chosen = demand.len.checked_sub(1);
+        }
+        return;
+    };
+    for demand in demands.iter_mut() {
+        let fits = demand.needed_bps(0).is_some_and(|needed| needed <= left);
+        demand.chosen = fits.then_some(0);
+        if fits {
+            left = left.saturating_sub(demand.rate_bps(0).unwrap_or(0));
+        }
+    }
+    let mut start = 0;
+    while let Some(first) = demands.get(start) {
+        let priority = first.priority;
+        let equals = demands
+            .iter()
+            .skip(start)
+            .take_while(|d| d.priority == priority)
+            .count();
+        let class = demands.get_mut(start..start + equals).unwrap_or_default();
+        loop {
+            let raised = class
+                .iter_mut()
+                .filter_map(|demand| raise(demand, &mut left));
+            if raised.count() == 0 {
+                break;
+            }
+        }
+        start += equals.max(1);
+    }
+}
+
+/// Raises a demand by one rung, if there is one, and room for it.
+fn raise(demand: &mut Demand, left: &mut u64) -> Option<()> {
+    let now = demand.chosen?;
+    let free = *left + demand.rate_bps(now)?;
+    if demand.needed_bps(now + 1)? > free {
+        return None;
+    }
+    *left = free.saturating_sub(demand.rate_bps(now + 1)?);
+    demand.chosen = Some(now + 1);
+    Some(())
+}
+
+/// Where a sender stands on its ladder.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    /// How far its receiver wants it to climb.
+    pub(super) preference: Preference,
+    /// Encoding and layers; `None` before the first choice, or when it is off.
+    rung: Option<(u8, Most)>,
+    /// When that was chosen.
+    since: Option<Instant>,
+}
+
+impl Standing {
+    /// Another stream: nothing was chosen yet.
+    pub(super) fn begin_anew(&mut self) {
+        (self.rung, self.since) = (None, None);
+    }
+}
+
+impl Engine {
+    /// Works out anew what the session of this sender is sent.
+    pub(super) fn allocate_for(&mut self, now: Instant, key: SenderKey) {
+        if let Some(sender) = self.senders.get(key) {
+            let session = sender.session;
+            self.allocate(now, session);
+        }
+    }
+
+    /// Works out what a session is sent of its pictures.
+    pub(super) fn allocate(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.allocated_at = Some(now);
+        let mut demands = std::mem::take(&mut self.demands);
+        demands.clear();
+        let (mut audio_bps, mut wanted_bps) = (0, 0);
+        let Some(session) = self.sessions.get(key) else {
+            return;
+        };
+        for &(key, _) in &session.senders {
+            let Some(sender) = self.senders.get(key) else {
+                continue;
+            };
+            if sender.spec.kind == MediaKind::Audio {
+                audio_bps += self.audio_bps(now, sender).unwrap_or(0);
+            } else if let Some(demand) = self.demand(now, key) {
+                let top = demand.len.checked_sub(1);
+                wanted_bps += top.and_then(|top| demand.rate_bps(top)).unwrap_or(0);
+                demands.push(demand);
+            }
+        }
+        let budget = session
+            .budget_bps()
+            .map(|bps| bps.saturating_sub(audio_bps));
+        demands.sort_by_key(|demand| std::cmp::Reverse(demand.priority));
+        share(budget, &mut demands);
+        for demand in &demands {
+            self.carry_out_choice(now, demand);
+        }
+        self.demands = demands;
+        let _ = wanted_bps;
+    }
+
+    /// What a sender of audio weighs.
+    fn audio_bps(&self, now: Instant, sender: &Sender) -> Option<u64> {
+        let track = self.tracks.get(sender.source.as_ref()?.track)?;
+        let rate = track.meter.rate_bps(SPATIAL_ALL, TEMPORAL_ALL);
+        rate.filter(|_| track.meter.flows(now))
+    }
+
+    /// What a sender of video could be sent.
+    fn demand(&self, now: Instant, key: SenderKey) -> Option<Demand> {
+        let sender = self.senders.get(key)?;
+        let source = sender.source.as_ref()?;
+        let encodings = self.names.tracks.get(&source.stream)?;
+        let mut demand = Demand {
+            sender: key,
+            priority: sender.standing.preference.priority,
+            rungs: [None; RUNGS_MAX],
+            len: 0,
+            before: None,
+            may_rise: sender
+                .standing
+                .since
+                .is_none_or(|since| now.saturating_duration_since(since) >= RISE_AFTER),
+            chosen: None,
+        };
+        for (rank, (key, track)) in self.by_weight(now, encodings).iter().flatten().enumerate() {
+            let encoding = Encoding {
+                key: *key,
+                track,
+                rank: rank as u8,
+                is_only: encodings.len() == 1,
+            };
+            encoding.climb(&mut demand, sender.standing.preference.most);
+        }
+        let rungs = demand.rungs.iter().take(demand.len);
+        demand.before = sender.standing.rung.and_then(|standing| {
+            rungs
+                .rev()
+                .position(|rung| rung.is_some_and(|rung| rung.is_within(standing)))
+        });
+        demand.before = demand.before.map(|from_top| demand.len - 1 - from_top);
+        Some(demand)
+    }
+
+    /// The encodings that flow, the lightest first: some clients name the largest first. Those that weigh
+    /// nearly the same stay in the client's order.
+    fn by_weight(
+        &self,
+        now: Instant,
+        encodings: &[TrackKey],
+    ) -> [Option<(TrackKey, &Track)>; ENCODINGS_MAX] {
+        let mut sorted = [None; ENCODINGS_MAX];
+        let known = encodings
+            .iter()
+            .filter_map(|key| Some((*key, self.tracks.get(*key)?)));
+        let flowing = known.filter(|(_, track)| track.meter.flows(now));
+        for (place, encoding) in sorted.iter_mut().zip(flowing) {
+            *place = Some(encoding);
+        }
+        let weight = |encoding: &Option<(TrackKey, &Track)>| {
+            let (_, track) = encoding.as_ref()?;
+            track.meter.rate_bps(SPATIAL_ALL, TEMPORAL_ALL)
+        };
+        for unsorted in (1..ENCODINGS_MAX).rev() {
+            for at in 0..unsorted {
+                let pair = sorted.get(at).zip(sorted.get(at + 1));
+                let weights = pair.and_then(|(one, next)| weight(one).zip(weight(next)));
+                if weights.is_some_and(|(one, next)| one > next + next / 4) {
+                    sorted.swap(at, at + 1);
+                }
+            }
+        }
+        sorted
+    }
+
+    fn carry_out_choice(&mut self, now: Instant, demand: &Demand) {
+        let Some(sender) = self.senders.get_mut(demand.sender) else {
+            return;
+        };
+        let is_wanted = sender.standing.preference.most != Quality::Off;
+        // Nothing flows of it: what was chosen stays, for when it does again.
+        if demand.len == 0 && is_wanted {
+            return;
+        }
+        let rung = demand
+            .chosen
+            .and_then(|chosen| demand.rungs.get(chosen).copied().flatten());
+        let standing = rung.map(|rung| (rung.encoding, rung.most));
+        if sender.standing.since.is_some() && sender.standing.rung == standing {
+            return;
+        }
+        let sent = match rung {
+            Some(rung) => Sent::Layers {
+                encoding: rung.rank,
+                spatial: rung.most.spatial,
+                temporal: rung.most.temporal,
+            },
+            None if is_wanted => Sent::NoRoom,
+            None => Sent::Unwanted,
+        };
+        (sender.standing.rung, sender.standing.since) = (standing, Some(now));
+        let (id, session) = (sender.spec.sender, sender.session);
+        let choice = rung.map_or(Choice::Off, |rung| Choice::Encoding(rung.track, rung.most));
+        if let Some(session) = self.sessions.get(session) {
+            self.events.push_back(Event::Chosen {
+                session: session.id,
+                sender: id,
+                sent,
+            });
+        }
+        self.choose(now, demand.sender, choice);
+    }
+}
+
+/// An encoding on its way onto a ladder.
+struct Encoding<'a> {
+    key: TrackKey,
+    track: &'a Track,
+    /// Its place among those that flow, by weight.
+    rank: u8,
+    /// Whether the stream has no other.
+    is_only: bool,
+}
+
+impl Encoding<'_> {
+    /// Adds its rungs to a ladder, as far as the receiver wants them.
+    fn climb(&self, demand: &mut Demand, most: Quality) {
+        let layer_most = match most {
+            Quality::Off => return,
+            Quality::Layer(layer) => layer,
+            Quality::Best => u8::MAX,
+        };
+        if !self.is_only && self.rank > layer_most {
+            return;
+        }
+        let meter = &self.track.meter;
+        let temporal_layers = meter.temporal_layers();
+        for spatial in 0..meter.spatial_layers() {
+            if self.is_only && spatial > layer_most {
+                return;
+            }
+            // The lowest picture may be slow; of a larger one at least every second frame is wanted.
+            let is_lowest = demand.len == 0;
+            let least = if is_lowest {
+                0
+            } else {
+                temporal_layers.saturating_sub(2)
+            };
+            for temporal in least..temporal_layers {
+                match meter.rate_bps(spatial, temporal) {
+                    Some(rate_bps) => demand.push(self.rung(spatial, temporal, rate_bps)),
+                    // It has just begun: it is taken for light until it has been weighed.
+                    None if demand.len == 0 => demand.push(self.rung(spatial, temporal, 0)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn rung(&self, spatial: u8, temporal: u8, rate_bps: u64) -> Rung {
+        let meter = &self.track.meter;
+        // The highest layer stands for all that may come.
+        let all_or = |most: u8, layers: u8, all: u8| if most + 1 >= layers { all } else { most };
+        Rung {
+            track: self.key,
+            encoding: self.track.encoding,
+            rank: self.rank,
+            most: Most {
+                spatial: all_or(spatial, meter.spatial_layers(), SPATIAL_ALL),
+                temporal: all_or(temporal, meter.temporal_layers(), TEMPORAL_ALL),
+            },
+            rate_bps,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::slab::Key;
+
+    /// A picture with rungs of these weights, in kbit/s, that stands on one of them.
+    fn demand(priority: u8, rates: &[u64], before: Option<usize>, may_rise: bool) -> Demand {
+        let mut demand = Demand {
+            sender: Key::of_nothing(),
+            priority,
+            rungs: [None; RUNGS_MAX],
+            len: 0,
+            before,
+            may_rise,
+            chosen: None,
+        };
+        for (encoding, rate) in rates.iter().enumerate() {
+            demand.push(Rung {
+                track: Key::of_nothing(),
+                encoding: encoding as u8,
+                rank: encoding as u8,
+                most: Most::default(),
+                rate_bps: rate * 1_000,
+            });
+        }
+        demand
+    }
+
+    fn shares(budget_kbps: u64, mut demands: Vec<Demand>) -> Vec<Option<usize>> {
+        share(Some(budget_kbps * 1_000), &mut demands);
+        demands.iter().map(|demand| demand.chosen).collect()
+    }
+
+    const CAMERA: [u64; 3] = [150, 500, 1_500];
+
+    #[test]
+    fn everybody_gets_a_picture_first_and_priority_gets_the_rest() {
+        let camera = |priority| demand(priority, &CAMERA, None, true);
+        let room = || vec![camera(2), camera(1), camera(1)];
+        assert_eq!(shares(10_000, room()), [Some(2), Some(2), Some(2)]);
+        assert_eq!(shares(2_000, room()), [Some(2), Some(0), Some(0)]);
+        assert_eq!(shares(2_700, room()), [Some(2), Some(1), Some(1)]);
+        assert_eq!(shares(1_000, room()), [Some(1), Some(0), Some(0)]);
+        assert_eq!(shares(340, room()), [Some(0), Some(0), None]);
+        assert_eq!(shares(100, room()), [None, None, None]);
+        let mut without_estimate = room();
+        share(None, &mut without_estimate);
+        assert!(
+            without_estimate
+                .iter()
+                .all(|demand| demand.chosen == Some(2))
+        );
+    }
+
+    #[test]
+    fn a_picture_rises_with_room_to_spare_and_after_a_while_and_falls_at_once() {
+        let at = |before, may_rise| vec![demand(0, &CAMERA, Some(before), may_rise)];
+        assert_eq!(shares(520, at(0, true)), [Some(0)], "too little to spare");
+        assert_eq!(shares(520, at(1, true)), [Some(1)], "enough to stay");
+        assert_eq!(shares(600, at(0, true)), [Some(1)]);
+        assert_eq!(shares(600, at(0, false)), [Some(0)], "too soon");
+        assert_eq!(shares(490, at(1, false)), [Some(0)]);
+        assert_eq!(shares(120, at(0, false)), [Some(0)], "a little too heavy");
+        assert_eq!(shares(100, at(0, false)), [None]);
+    }
+
+    #[test]
+    fn a_rung_that_weighs_no_more_than_the_one_below_takes_its_place() {
+        let screen = demand(0, &[40, 40, 900], None, true);
+        assert_eq!(screen.len, 2);
+        assert_eq!(screen.rungs[0].map(|rung| rung.encoding), Some(1));
+    }
+}

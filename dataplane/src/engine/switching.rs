@@ -1,0 +1,182 @@
+//! From one encoding of a stream to another: asked for, at a key frame, without a seam.
+//!
+//! A receiver that is to have another encoding *joins* it: a key frame is asked for, and when that comes
+//! the receiver reads what is left of the old log and then the new one from the key frame on. Its numbers,
+//! timestamps and picture ids go on as if the stream were one.
+
+use std::time::Instant;
+
+use super::Engine;
+use super::continuity::continuation;
+use super::layers::Most;
+use super::sender::{Sender, SenderKey};
+use super::slab::Slab;
+use super::track::{Track, TrackKey};
+
+/// The encoding that a sender reads next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Next {
+    pub(super) track: TrackKey,
+    /// Arrival number of its key frame.
+    cursor: u64,
+    /// Arrival number of the first packet in the old log that is not sent any more.
+    until: u64,
+}
+
+/// What a sender is to send of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// Nothing.
+    Off,
+    /// An encoding, and layers of it.
+    Encoding(TrackKey, Most),
+}
+
+impl Engine {
+    /// A sender is to send this from now on, or as soon as it can.
+    pub(super) fn choose(&mut self, now: Instant, key: SenderKey, choice: Choice) {
+        let Some(sender) = self.senders.get_mut(key) else {
+            return;
+        };
+        let session = sender.session;
+        let Some(source) = &mut sender.source else {
+            return;
+        };
+        let Choice::Encoding(wanted, most) = choice else {
+            source.is_off = true;
+            for track in source.leave() {
+                self.forget_subscriber(key, track);
+            }
+            return;
+        };
+        source.layers.target = most;
+        let needs_spatial = source.layers.waits_for_spatial();
+        if source.joining == Some(wanted) {
+            return;
+        }
+        let reads = source.next.as_ref().map_or(source.track, |next| next.track);
+        let left = source.joining.take();
+        let stays = reads == wanted && !source.is_off;
+        source.joining = (!stays).then_some(wanted);
+        if let Some(track) = left.and_then(|left| self.tracks.get_mut(left)) {
+            track.joining.retain(|its| *its != key);
+        }
+        if stays && !needs_spatial {
+            return;
+        }
+        let Some(track) = self.tracks.get_mut(wanted) else {
+            return;
+        };
+        if !stays {
+            let is_blind = track
+                .latest_format()
+                .is_some_and(|format| !track.knows_keyframes(format));
+            track.joining.push(key);
+            if is_blind {
+                // Its key frames cannot be told: what comes next has to do.
+                self.join(wanted, track_head(&self.tracks, wanted));
+            }
+        }
+        if self
+            .sessions
+            .get(session)
+            .is_some_and(|session| session.is_connected)
+        {
+            self.request_keyframe(now, wanted);
+        }
+    }
+
+    /// A key frame of a track begins with the packet that came last.
+    pub(super) fn on_keyframe(&mut self, key: TrackKey) {
+        let head = track_head(&self.tracks, key);
+        self.join(key, head.saturating_sub(1));
+    }
+
+    /// Everybody who waits for the track reads it from `cursor` on.
+    fn join(&mut self, key: TrackKey, cursor: u64) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        if track.joining.is_empty() {
+            return;
+        }
+        let mut joining = std::mem::take(&mut track.joining);
+        for sender_key in joining.drain(..) {
+            self.join_one(sender_key, key, cursor);
+        }
+        if let Some(track) = self.tracks.get_mut(key) {
+            // Its memory is used again.
+            track.joining = joining;
+        }
+    }
+
+    fn join_one(&mut self, key: SenderKey, track: TrackKey, cursor: u64) {
+        let Some(sender) = self.senders.get_mut(key) else {
+            return;
+        };
+        let session = sender.session;
+        let Some(source) = sender
+            .source
+            .as_mut()
+            .filter(|source| source.joining == Some(track))
+        else {
+            return;
+        };
+        source.joining = None;
+        let before = source.next.take().map_or(source.track, |next| next.track);
+        // One that was off has nothing left to read.
+        let until = if std::mem::take(&mut source.is_off) {
+            0
+        } else {
+            track_head(&self.tracks, source.track)
+        };
+        source.next = Some(Box::new(Next {
+            track,
+            cursor,
+            until,
+        }));
+        self.forget_subscriber(key, before);
+        if let Some(track) = self.tracks.get_mut(track) {
+            track.subscribers.push((key, session));
+        }
+        self.counters.layer_switches += 1;
+    }
+
+    fn forget_subscriber(&mut self, key: SenderKey, track: TrackKey) {
+        if let Some(track) = self.tracks.get_mut(track) {
+            track.subscribers.retain(|(its, _)| *its != key);
+            track.joining.retain(|its| *its != key);
+        }
+    }
+}
+
+fn track_head(tracks: &Slab<Track>, key: TrackKey) -> u64 {
+    tracks.get(key).map_or(0, |track| track.log.head())
+}
+
+impl Next {
+    /// Up to which arrival number the old log is read.
+    pub(super) fn until(&self) -> u64 {
+        self.until
+    }
+}
+
+/// Goes over to the encoding that the sender reads next, once it has read what it was to read of the
+/// old one; whether it did.
+pub(super) fn go_over(sender: &mut Sender, tracks: &Slab<Track>) -> bool {
+    let Some(source) = &mut sender.source else {
+        return false;
+    };
+    let Some(next) = source.next.take() else {
+        return false;
+    };
+    let continuation = tracks
+        .get(source.track)
+        .zip(tracks.get(next.track))
+        .map(|(before, after)| continuation(&sender.numbering, before, after, next.cursor));
+    source.track = next.track;
+    source.cursor = next.cursor;
+    source.layers.begin();
+    sender.change_track(continuation.unwrap_or_default());
+    true
+}
