@@ -109,3 +109,82 @@ fn leb128(bytes: &[u8]) -> Result<(usize, &[u8]), Malformed> {
     }
     Err(Malformed::Length)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rtp::codec::av1::Av1Payloader;
+    use rtp::packetizer::Payloader;
+
+    use super::*;
+
+    #[test]
+    fn a_sequence_begins_with_its_header() {
+        // A sequence header of ten bytes and a frame, as libaom's units are sent.
+        let mut payload = vec![0x28, 0x0A, 0x08];
+        payload.extend([0; 9]);
+        payload.extend([0x34, 0x00, 1, 2, 3]);
+        let read = Aggregation::parse(&payload).unwrap();
+        assert!(read.new_sequence && !read.continues && !read.is_continued);
+        assert_eq!(read.elements, 2);
+        let unit = read.unit.unwrap();
+        assert_eq!((unit.kind, unit.layer), (1, None));
+        assert!(unit.starts_frame());
+    }
+
+    #[test]
+    fn a_frame_names_its_layers() {
+        let read = Aggregation::parse(&[0x50, 0x34, 0x48, 9]).unwrap();
+        assert!(read.is_continued);
+        let unit = read.unit.unwrap();
+        assert_eq!((unit.kind, unit.layer), (6, Some((2, 1))));
+        let rest = Aggregation::parse(&[0x90, 0x34, 0x48, 9]).unwrap();
+        assert_eq!((rest.continues, rest.unit), (true, None));
+    }
+
+    #[test]
+    fn t_24_sizes_are_held_to_the_payload() {
+        assert_eq!(Aggregation::parse(&[]), Err(Malformed::Truncated));
+        assert_eq!(Aggregation::parse(&[0x10]), Err(Malformed::Truncated));
+        assert_eq!(Aggregation::parse(&[0x10, 0x34]), Err(Malformed::Truncated));
+        assert_eq!(Aggregation::parse(&[0x20, 0x00]), Err(Malformed::Truncated));
+        assert_eq!(
+            Aggregation::parse(&[0x20, 0x03, 0x30, 0]),
+            Err(Malformed::Length)
+        );
+        assert_eq!(
+            Aggregation::parse(&[0x00, 0x80, 0x80]),
+            Err(Malformed::Truncated)
+        );
+        assert_eq!(Aggregation::parse(&[0x98, 0x30]), Err(Malformed::Field));
+        let endless = [&[0x00][..], &[0x80; 8], &[0x00]].concat();
+        assert_eq!(Aggregation::parse(&endless), Err(Malformed::Length));
+        let huge = [&[0x00][..], &[0xFF; 7], &[0x7F, 0x30]].concat();
+        assert_eq!(Aggregation::parse(&huge), Err(Malformed::Length));
+        let padded = [0x00, 0x81, 0x80, 0x00, 0x30];
+        assert_eq!(Aggregation::parse(&padded).unwrap().unit.unwrap().kind, 6);
+    }
+
+    #[test]
+    fn what_the_crate_packs_is_read() {
+        // A temporal unit: sequence header, and a frame of temporal layer 1 in several packets.
+        let mut stream = vec![0x0A, 3, 1, 2, 3, 0x36, 0x20, 120];
+        stream.extend([7; 120]);
+        let packets = Av1Payloader::default()
+            .payload(50, &Bytes::from(stream))
+            .unwrap();
+        let read: Vec<_> = packets
+            .iter()
+            .map(|packet| Aggregation::parse(packet).unwrap())
+            .collect();
+        assert!(read.len() > 2);
+        assert!(read[0].new_sequence && read[1..].iter().all(|later| !later.new_sequence));
+        assert_eq!(read[0].unit.unwrap().kind, 1);
+        assert!(
+            read[1..]
+                .iter()
+                .all(|later| later.continues && later.unit.is_none())
+        );
+        assert_eq!(read.iter().filter(|read| !read.is_continued).count(), 1);
+    }
+}

@@ -14,8 +14,13 @@
 //! come in. [`References`] tell exactly whether a frame can be decoded after what was sent so far.
 
 mod bits;
+mod rewrite;
 mod structure;
 
+#[cfg(any(test, feature = "sim"))]
+pub mod writer;
+
+pub use rewrite::{rewrite_active, rewrite_frame_number, write_with_active};
 pub use structure::Structure;
 
 use self::bits::Bits;
@@ -148,36 +153,6 @@ pub fn frame_number(value: &[u8]) -> Option<u16> {
     number.try_into().ok().map(u16::from_be_bytes)
 }
 
-/// Puts another frame number in place. `None`, with nothing changed, where the value is cut off.
-pub fn rewrite_frame_number(value: &mut [u8], frame_number: u16) -> Option<()> {
-    let [_, high, low, ..] = value else {
-        return None;
-    };
-    [*high, *low] = frame_number.to_be_bytes();
-    Some(())
-}
-
-/// Puts other active decode targets in the place of those that the value names. `structure` is the
-/// one kept, as for [`Descriptor::parse`].
-///
-/// `None`, with nothing changed, where the value names none or is malformed.
-pub fn rewrite_active(
-    value: &mut [u8],
-    structure: Option<&Structure>,
-    active: Targets,
-) -> Option<()> {
-    Descriptor::parse(value, structure).ok()?.active?;
-    let mut bits = Bits::new(value);
-    let head = Head::parse(&mut bits, value.len()).ok()?;
-    let count = if head.has_structure {
-        Structure::read(&mut bits).ok()?.targets()
-    } else {
-        structure?.targets()
-    };
-    let at = bits.position();
-    bits::put(value, at, count, active.0)
-}
-
 /// What a frame is to one decode target.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Indication {
@@ -304,3 +279,6 @@ const fn lowest(count: u8) -> u64 {
         None => u64::MAX,
     }
 }
+
+#[cfg(test)]
+mod tests;

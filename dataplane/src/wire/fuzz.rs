@@ -3,6 +3,10 @@
 //! A body panics when a view does, or when the crate understands the same bytes otherwise. Where we are
 //! stricter or laxer than the crate on purpose, the body says so.
 
+mod layers;
+
+pub use layers::layers;
+
 use std::any::Any;
 
 use ::rtcp::goodbye::Goodbye;

@@ -82,7 +82,7 @@ impl VideoCodec {
             return Layer::default();
         };
         if matches!(self, VideoCodec::H264 | VideoCodec::H265) {
-            layer.keyframe = self.starts_keyframe(payload);
+            layer.keyframe = layer.starts_frame && self.starts_keyframe(payload);
         }
         layer.switches_up |= layer.temporal == 0 || layer.keyframe;
         layer
@@ -149,3 +149,6 @@ fn of_units(units: Units) -> Layer {
         picture: Picture::default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

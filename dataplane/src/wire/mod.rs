@@ -1,4 +1,5 @@
-//! Checked views over what peers send, and writers of what we send (RFC 3550, 8285, 4585, 8489, 2198).
+//! Checked views over what peers send, and writers of what we send (RFC 3550, 8285, 4585, 8489, 2198),
+//! and what packets say of layers (RFC 7741, 9628, 6184, 7798, AV1's payload format).
 //!
 //! A view is made by a `parse` that checks every length once; its accessors then cannot fail, and
 //! nothing here panics or allocates whatever the bytes. The crates `rtp`, `rtcp` and `stun` read the

@@ -143,3 +143,123 @@ pub fn rewrite(payload: &mut [u8], picture_id: u16, tl0_pic_idx: u8) -> Option<(
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::fuzz;
+    use crate::wire::generator::Generator;
+
+    const SEED: u64 = 0x5650_3801;
+
+    /// The first packet of a key frame as Chrome writes it: picture 0x1122, TL0PICIDX 5, TID 0, KEYIDX 3.
+    const KEY: [u8; 7] = [0x90, 0xF0, 0x91, 0x22, 0x05, 0x03, 0x50];
+
+    #[test]
+    fn every_field_is_read() {
+        let id = |number, is_wide| Some(PictureId { number, is_wide });
+        let read = Descriptor::parse(&KEY).unwrap();
+        let expected = Descriptor {
+            starts_frame: true,
+            keyframe: true,
+            non_reference: false,
+            picture: Picture {
+                id: id(0x1122, true),
+                tl0_pic_idx: Some(5),
+            },
+            temporal: 0,
+            layer_sync: false,
+            key_idx: Some(3),
+            len: 6,
+        };
+        assert_eq!(read, expected);
+
+        // A droppable frame of temporal layer 2 that goes back to layer 0 only.
+        let upper = [0xB0, 0xE0, 0x7F, 0xFF, 0xA0, 0x11];
+        let read = Descriptor::parse(&upper).unwrap();
+        assert_eq!(
+            (read.temporal, read.layer_sync, read.non_reference),
+            (2, true, true)
+        );
+        assert_eq!(
+            (read.picture.id, read.picture.tl0_pic_idx),
+            (id(0x7F, false), Some(0xFF))
+        );
+        assert!(read.starts_frame && !read.keyframe);
+        assert_eq!((read.key_idx, read.len), (None, 5));
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_made_up() {
+        // The examples of RFC 7741 section 4.5 begin so: no extension, and a picture id alone.
+        let plain = Descriptor::parse(&[0x10, 0x50]).unwrap();
+        assert_eq!(plain.picture, Picture::default());
+        assert_eq!(
+            (plain.temporal, plain.layer_sync, plain.key_idx),
+            (0, false, None)
+        );
+        assert_eq!(
+            (plain.starts_frame, plain.keyframe, plain.len),
+            (true, true, 1)
+        );
+
+        // TID and Y stand in the byte of KEYIDX, and count for nothing without T.
+        let key_idx_only = Descriptor::parse(&[0x80, 0x10, 0xFF]).unwrap();
+        assert_eq!((key_idx_only.temporal, key_idx_only.layer_sync), (0, false));
+        assert_eq!(key_idx_only.key_idx, Some(31));
+
+        // Another partition, or its middle, begins no frame.
+        for head in [0x00, 0x11, 0x17] {
+            let later = Descriptor::parse(&[head, 0x50]).unwrap();
+            assert_eq!((later.starts_frame, later.keyframe), (false, false));
+        }
+        // The reserved bits say nothing.
+        assert!(Descriptor::parse(&[0x58, 0x50]).unwrap().keyframe);
+    }
+
+    #[test]
+    fn t_24_a_descriptor_that_ends_early_is_refused() {
+        assert_eq!(
+            Descriptor::parse(&[0x81, 0x81, 0x94]),
+            Err(Malformed::Truncated)
+        );
+        for len in 0..6 {
+            assert_eq!(Descriptor::parse(&KEY[..len]), Err(Malformed::Truncated));
+            let mut cut = KEY[..len].to_vec();
+            assert_eq!(rewrite(&mut cut, 1, 2), None);
+            assert_eq!(cut, KEY[..len]);
+        }
+        assert!(!Descriptor::parse(&KEY[..6]).unwrap().keyframe);
+    }
+
+    #[test]
+    fn numbers_are_replaced_in_their_widths() {
+        let mut wide = KEY;
+        assert_eq!(rewrite(&mut wide, 0x8003, 0xFE), Some(()));
+        assert_eq!(wide, [0x90, 0xF0, 0x80, 0x03, 0xFE, 0x03, 0x50]);
+
+        let mut narrow = [0x90, 0x80, 0x11, 0x50];
+        assert_eq!(rewrite(&mut narrow, 0x0181, 0xFE), Some(()));
+        assert_eq!(narrow, [0x90, 0x80, 0x01, 0x50]);
+
+        let mut tl0_only = [0x90, 0x40, 0x11, 0x50];
+        assert_eq!(rewrite(&mut tl0_only, 0x0181, 0xFE), Some(()));
+        assert_eq!(tl0_only, [0x90, 0x40, 0xFE, 0x50]);
+
+        let mut none = [0x10, 0x50, 0x50];
+        assert_eq!(rewrite(&mut none, 1, 2), Some(()));
+        assert_eq!(none, [0x10, 0x50, 0x50]);
+    }
+
+    #[test]
+    fn damage_is_survived_and_the_crate_agrees() {
+        let mut generator = Generator::new(SEED);
+        for payload in [
+            &KEY[..],
+            &[0xB0, 0xE0, 0x7F, 0xFF, 0xA0, 0x11],
+            &[0x10, 0x50, 0, 0],
+        ] {
+            generator.torment(payload, 8_000, fuzz::layers);
+        }
+    }
+}

@@ -53,6 +53,8 @@ pub struct Descriptor {
     pub is_inter_layer: bool,
     /// P_DIFF: how many pictures back each reference is, 1 to 127; 0 for those that there are not.
     pub differences: [u8; VP9_REFERENCES_MAX],
+    /// How many of them there are, 0 to 3.
+    pub references: u8,
     /// Length in bytes of what was read, without the scalability structure.
     pub len: usize,
 }
@@ -105,6 +107,7 @@ impl Descriptor {
             if let Some(difference) = self.differences.get_mut(index) {
                 *difference = byte >> 1;
             }
+            self.references += 1;
             if byte & MORE == 0 {
                 return Ok(());
             }
@@ -190,5 +193,132 @@ impl Scalability {
             pictures,
             len,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::fuzz;
+    use crate::wire::generator::Generator;
+
+    const SEED: u64 = 0x5650_3901;
+
+    /// Chrome's first packet of a key picture of two spatial layers in flexible mode: picture 0x1234,
+    /// layer indices, and a structure of two sizes and a group of one picture.
+    const KEY: [u8; 17] = [
+        0xBB, 0x92, 0x34, 0x10, 0x38, 0x01, 0x40, 0x00, 0xB4, 0x02, 0x80, 0x01, 0x68, 0x01, 0x14,
+        0x01, 0x49,
+    ];
+
+    #[test]
+    fn a_key_picture_says_its_layers() {
+        let read = Descriptor::parse(&KEY).unwrap();
+        let expected = Descriptor {
+            is_flexible: true,
+            starts_frame: true,
+            has_scalability: true,
+            unused_above: true,
+            picture: Picture {
+                id: Some(PictureId {
+                    number: 0x1234,
+                    is_wide: true,
+                }),
+                tl0_pic_idx: None,
+            },
+            switching_up: true,
+            len: 4,
+            ..Descriptor::default()
+        };
+        assert_eq!(read, expected);
+        let structure = Scalability::parse(&KEY[read.len..]).unwrap();
+        let sizes = structure.sizes.unwrap();
+        assert_eq!(sizes[..3], [(320, 180), (640, 360), (0, 0)]);
+        assert_eq!((structure.layers, structure.pictures), (2, 1));
+        assert_eq!(structure.len, KEY.len() - read.len - 1);
+    }
+
+    #[test]
+    fn layers_and_references_of_both_modes() {
+        let flexible = [0xF4, 0x11, 0x73, 0x03, 0x05, 0x0E, 0xAA];
+        let read = Descriptor::parse(&flexible).unwrap();
+        assert!(read.is_flexible && read.is_predicted && read.ends_frame && !read.starts_frame);
+        assert_eq!((read.temporal, read.spatial), (3, 1));
+        assert!(read.switching_up && read.is_inter_layer);
+        assert_eq!((read.differences, read.references), ([1, 2, 7], 3));
+        assert_eq!((read.picture.tl0_pic_idx, read.len), (None, 6));
+
+        let fixed = [0xE8, 0x11, 0x44, 0xFE, 0xAA];
+        let read = Descriptor::parse(&fixed).unwrap();
+        assert!(!read.is_flexible && read.is_predicted && read.starts_frame);
+        assert_eq!((read.temporal, read.spatial), (2, 2));
+        assert!(!read.switching_up && !read.is_inter_layer);
+        let id = PictureId {
+            number: 0x11,
+            is_wide: false,
+        };
+        assert_eq!(
+            (read.picture.id, read.picture.tl0_pic_idx),
+            (Some(id), Some(0xFE))
+        );
+        assert_eq!((read.references, read.len), (0, 4));
+    }
+
+    #[test]
+    fn t_24_what_ends_early_or_never_is_refused() {
+        for len in 0..4 {
+            assert_eq!(Descriptor::parse(&KEY[..len]), Err(Malformed::Truncated));
+        }
+        for len in 4..KEY.len() - 1 {
+            assert_eq!(Scalability::parse(&KEY[4..len]), Err(Malformed::Truncated));
+        }
+        assert_eq!(
+            Descriptor::parse(&[0x50, 0x03, 0x05, 0x07, 0x02]),
+            Err(Malformed::Field),
+            "a fourth reference"
+        );
+        // The largest structure: eight sizes, and 255 pictures of three references.
+        let mut largest = vec![0xF8];
+        largest.extend([0xFF; 32]);
+        largest.push(255);
+        largest.extend([0x0C, 1, 2, 3].repeat(255));
+        let structure = Scalability::parse(&largest).unwrap();
+        assert_eq!((structure.layers, structure.pictures), (8, 255));
+        assert_eq!(structure.len, largest.len());
+        for len in 0..largest.len() {
+            assert_eq!(
+                Scalability::parse(&largest[..len]),
+                Err(Malformed::Truncated)
+            );
+        }
+    }
+
+    #[test]
+    fn numbers_are_replaced_in_their_widths() {
+        let mut wide = KEY;
+        assert_eq!(rewrite(&mut wide, 0x7ABC, 9), Some(()));
+        assert_eq!(wide[..4], [0xBB, 0xFA, 0xBC, 0x10]);
+        assert_eq!(wide[4..], KEY[4..]);
+
+        let mut narrow = [0xE8, 0x11, 0x44, 0xFE, 0xAA];
+        assert_eq!(rewrite(&mut narrow, 0x1FF, 9), Some(()));
+        assert_eq!(narrow, [0xE8, 0x7F, 0x44, 9, 0xAA]);
+
+        let mut none = [0x08, 0xAA];
+        assert_eq!(rewrite(&mut none, 1, 2), Some(()));
+        assert_eq!(none, [0x08, 0xAA]);
+        assert_eq!(rewrite(&mut [0xE8, 0x11, 0x44], 1, 2), None);
+    }
+
+    #[test]
+    fn damage_is_survived_and_the_crate_agrees() {
+        let mut generator = Generator::new(SEED);
+        for payload in [
+            &KEY[..],
+            &[0xF4, 0x11, 0x73, 0x03, 0x04, 0xAA],
+            &[0xE8, 0x91, 0x01, 0x44, 0xFE, 0xAA],
+        ] {
+            generator.torment(payload, 8_000, fuzz::layers);
+        }
     }
 }

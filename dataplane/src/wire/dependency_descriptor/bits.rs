@@ -12,7 +12,12 @@ pub(super) struct Bits<'a> {
 
 impl<'a> Bits<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Bits<'a> {
-        Bits { bytes, position: 0 }
+        Bits::from(bytes, 0)
+    }
+
+    /// Begins at a position, in bits.
+    pub(super) fn from(bytes: &'a [u8], position: usize) -> Bits<'a> {
+        Bits { bytes, position }
     }
 
     pub(super) fn position(&self) -> usize {
@@ -76,4 +81,48 @@ pub(super) fn put(bytes: &mut [u8], position: usize, count: u8, value: u32) -> O
         };
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_below_five_are_those_of_the_specification() {
+        let table = [
+            (0, 0b0000_0000),
+            (1, 0b0100_0000),
+            (2, 0b1000_0000),
+            (3, 0b1100_0000),
+            (4, 0b1110_0000),
+        ];
+        for (value, byte) in table {
+            let bytes = [byte];
+            let mut bits = Bits::new(&bytes);
+            assert_eq!(bits.below(5), Ok(value));
+            assert_eq!(bits.position(), if value < 3 { 2 } else { 3 });
+        }
+        assert_eq!(Bits::new(&[]).below(1), Ok(0));
+        assert_eq!(Bits::new(&[]).below(0), Ok(0));
+    }
+
+    #[test]
+    fn bits_cross_bytes_and_end_with_them() {
+        let bytes = [0b1010_1100, 0b0101_0011, 0xFF, 0x00, 0xAA];
+        let mut bits = Bits::new(&bytes);
+        assert_eq!(bits.take(3), Ok(0b101));
+        assert_eq!(bits.take(10), Ok(0b01_1000_1010));
+        assert_eq!(bits.take(0), Ok(0));
+        assert_eq!(bits.take(27), Ok(0x3FF_00AA));
+        assert_eq!(bits.take(1), Err(Malformed::Truncated));
+    }
+
+    #[test]
+    fn what_is_put_is_taken_and_the_rest_stays() {
+        let mut bytes = [0xFF; 3];
+        assert_eq!(put(&mut bytes, 5, 9, 0b0_1001_0110), Some(()));
+        assert_eq!(bytes, [0b1111_1010, 0b0101_1011, 0xFF]);
+        assert_eq!(put(&mut bytes, 16, 9, 0), None);
+        assert_eq!(bytes[2], 0xFF);
+    }
 }
