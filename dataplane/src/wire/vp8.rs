@@ -152,7 +152,7 @@ mod tests {
 
     const SEED: u64 = 0x5650_3801;
 
-    /// The first packet of a key frame as Chrome writes it: picture 0x1122, TL0PICIDX 5, TID 0, KEYIDX 3.
+    /// The first packet of a key frame: picture 0x1122, TL0PICIDX 5, TID 0, KEYIDX 3.
     const KEY: [u8; 7] = [0x90, 0xF0, 0x91, 0x22, 0x05, 0x03, 0x50];
 
     #[test]
@@ -189,9 +189,36 @@ mod tests {
         assert_eq!((read.key_idx, read.len), (None, 5));
     }
 
+    /// Payloads and what they say, from libwebrtc's `video_rtp_depacketizer_vp8_unittest.cc`.
+    #[test]
+    fn libwebrtc_vectors_are_read() {
+        let read = |start: &[u8]| Descriptor::parse(&[start, &[0; 6]].concat()).unwrap();
+        let basic = read(&[0b0001_0100, 0x01]);
+        assert_eq!((basic.starts_frame, basic.len), (false, 1), "partition 4");
+        let one_byte = read(&[0b1010_0000, 0b1000_0000, 17]);
+        assert_eq!(
+            (one_byte.picture.id.map(|id| id.number), one_byte.len),
+            (Some(17), 3)
+        );
+        assert!(one_byte.non_reference);
+        let two_bytes = read(&[0b1010_0000, 0b1000_0000, 0x80 | 0x12, 0x34]);
+        assert_eq!(
+            (two_bytes.picture.id.map(|id| id.number), two_bytes.len),
+            (Some(0x1234), 4)
+        );
+        let tl0_pic_idx = read(&[0b1000_0000, 0b0100_0000, 17]);
+        assert_eq!(
+            (tl0_pic_idx.picture.tl0_pic_idx, tl0_pic_idx.len),
+            (Some(17), 3)
+        );
+        let tid = read(&[0b1000_0000, 0b0010_0000, 0b1000_0000]);
+        assert_eq!((tid.temporal, tid.layer_sync, tid.len), (2, false, 3));
+        let key_idx = read(&[0b1000_0000, 0b0001_0000, 17]);
+        assert_eq!((key_idx.key_idx, key_idx.len), (Some(17), 3));
+    }
+
     #[test]
     fn what_is_not_said_is_not_made_up() {
-        // The examples of RFC 7741 section 4.5 begin so: no extension, and a picture id alone.
         let plain = Descriptor::parse(&[0x10, 0x50]).unwrap();
         assert_eq!(plain.picture, Picture::default());
         assert_eq!(

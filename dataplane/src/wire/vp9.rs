@@ -204,8 +204,8 @@ mod tests {
 
     const SEED: u64 = 0x5650_3901;
 
-    /// Chrome's first packet of a key picture of two spatial layers in flexible mode: picture 0x1234,
-    /// layer indices, and a structure of two sizes and a group of one picture.
+    /// The first packet of a key picture of two spatial layers in flexible mode: picture 0x1234, layer
+    /// indices, and a structure of two sizes and a group of one picture.
     const KEY: [u8; 17] = [
         0xBB, 0x92, 0x34, 0x10, 0x38, 0x01, 0x40, 0x00, 0xB4, 0x02, 0x80, 0x01, 0x68, 0x01, 0x14,
         0x01, 0x49,
@@ -236,6 +236,39 @@ mod tests {
         assert_eq!(sizes[..3], [(320, 180), (640, 360), (0, 0)]);
         assert_eq!((structure.layers, structure.pictures), (2, 1));
         assert_eq!(structure.len, KEY.len() - read.len - 1);
+    }
+
+    /// Payloads and what they say, from libwebrtc's `video_rtp_depacketizer_vp9_unittest.cc`.
+    #[test]
+    fn libwebrtc_vectors_are_read() {
+        let references = Descriptor::parse(&[0xD8, 0x80, 17, 35, 37, 254, 0]).unwrap();
+        assert_eq!(
+            (references.differences, references.references),
+            ([17, 18, 127], 3)
+        );
+        assert!(references.starts_frame && references.is_predicted && references.is_flexible);
+        assert_eq!(
+            (references.picture.id.map(|id| id.number), references.len),
+            (Some(17), 6)
+        );
+
+        let layer = Descriptor::parse(&[0x38, 0x50, 0]).unwrap();
+        assert_eq!((layer.temporal, layer.spatial, layer.len), (2, 0, 2));
+        assert!(layer.switching_up && !layer.is_inter_layer && layer.starts_frame);
+
+        let last = Descriptor::parse(&[0x44, 0]).unwrap();
+        assert!(last.is_predicted && last.ends_frame && !last.starts_frame);
+
+        let sizes = [
+            0x0A, 0x30, 0x02, 0x80, 0x01, 0x68, 0x05, 0x00, 0x02, 0xD0, 0,
+        ];
+        let structure = Scalability::parse(&sizes[Descriptor::parse(&sizes).unwrap().len..]);
+        let structure = structure.unwrap();
+        assert_eq!(
+            (structure.layers, structure.pictures, structure.len),
+            (2, 0, 9)
+        );
+        assert_eq!(structure.sizes.unwrap()[..2], [(640, 360), (1280, 720)]);
     }
 
     #[test]
