@@ -45,6 +45,9 @@ impl Layer {
         let Descriptor {
             spatial, temporal, ..
         } = *descriptor;
+        // The frames right before this one are its picture's lower layers, one each: what goes back no
+        // further stays within the picture. Where the encoder left one of them out, a reference to the
+        // picture before may look like one of these.
         let below = structure.active_layers_below(spatial);
         let references = descriptor.references;
         let target = structure.target(spatial, temporal);
