@@ -19,6 +19,8 @@ pub mod firestore;
 pub mod name;
 /// The trait that the doors call.
 pub mod node;
+/// How good a picture somebody wants.
+pub mod quality;
 /// Offers in, answers out.
 pub mod sdp;
 /// The page's protocol, over a WebSocket.

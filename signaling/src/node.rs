@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::name::{PersonName, RoomName};
+use crate::quality::{Pause, Preference, Quality};
 use crate::sdp::{IceCredentials, Offer};
 
 /// The node behind the doors.
@@ -44,6 +45,9 @@ pub trait Node: Send + Sync + 'static {
     /// A person muted or unmuted one of their sources.
     fn mute(&self, person: &PersonId, source: SourceKind, muted: bool);
 
+    /// A person says what they want of a track that they receive.
+    fn prefer(&self, person: &PersonId, track: &str, preference: Preference);
+
     /// A person says something to the room.
     fn say(&self, person: &PersonId, text: &str);
 
@@ -62,6 +66,16 @@ pub trait Node: Send + Sync + 'static {
         resource: &ResourceId,
         patch: Patch,
     ) -> impl Future<Output = Result<Patched, Refusal>> + Send;
+
+    /// A WHEP player says how good its picture is to be at most.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownSession`].
+    fn layer(
+        &self,
+        resource: &ResourceId,
+        most: Quality,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// WHIP and WHEP `DELETE`.
     ///
@@ -206,6 +220,23 @@ pub enum RoomEvent {
         /// What.
         text: String,
     },
+    /// What the person is sent of a picture changed.
+    Layer {
+        /// The track's id.
+        track: String,
+        /// Which of its qualities, counted from the smallest; none while it is paused.
+        layer: Option<u8>,
+        /// Why it is paused.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pause: Option<Pause>,
+    },
+    /// How good a picture of the person's anybody wants: the encodings above need not be sent.
+    Wanted {
+        /// Which of their pictures.
+        source: SourceKind,
+        /// The best that is wanted.
+        most: Quality,
+    },
     /// The person's media connected.
     Connected,
     /// The person's media was lost for this reason; they may offer again, which makes a new session.
@@ -252,6 +283,8 @@ pub struct Connect {
     pub name: PersonName,
     /// The offer.
     pub offer: Offer,
+    /// How good the player's picture is to be at most: `?layer=`.
+    pub most: Quality,
     /// Where the request came from, for limits per caller.
     pub from: IpAddr,
 }

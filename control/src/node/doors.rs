@@ -5,6 +5,7 @@ use signaling::node::{
     Connect, Connected, Door, Enter, Entered, Node, PageOffer, Patch, Patched, PersonId, Refusal,
     ResourceId, RoomDetail, RoomSummary, SourceKind,
 };
+use signaling::quality::{Preference, Quality};
 
 use super::{Millrace, State};
 use crate::room::{ClientKind, EndReason, Entry};
@@ -45,6 +46,14 @@ impl Node for Millrace {
 
     fn mute(&self, person: &PersonId, source: SourceKind, muted: bool) {
         self.decide(|state, _| state.rooms.handle_mute(person, source, muted));
+    }
+
+    fn prefer(&self, person: &PersonId, track: &str, preference: Preference) {
+        self.decide(|state, _| state.rooms.handle_prefer(person, track, preference));
+    }
+
+    async fn layer(&self, resource: &ResourceId, most: Quality) -> Result<(), Refusal> {
+        self.answer(|state, _| state.rooms.handle_layer(resource, most))
     }
 
     fn say(&self, person: &PersonId, text: &str) {

@@ -25,7 +25,12 @@ impl Rooms {
             Event::Speaking { track, speaking } => self.on_speaking(*track, *speaking),
             Event::Report(report) => self.on_report(now, worker, report),
             // Where a peer is and when its first packet came are the engine's own business.
-            Event::PathChanged { .. } | Event::TrackStarted { .. } | Event::Chosen { .. } => {}
+            Event::PathChanged { .. } | Event::TrackStarted { .. } => {}
+            Event::Chosen {
+                session,
+                sender,
+                sent,
+            } => self.on_chosen(*session, *sender, *sent),
         }
     }
 
@@ -124,6 +129,7 @@ impl Rooms {
         if let Some(duty) = self.workers.get_mut(worker) {
             duty.handle_report(report);
         }
+        self.tell_wants();
     }
 
     /// Tells the room who speaks, if that is not what it was last told.

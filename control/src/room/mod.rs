@@ -22,6 +22,7 @@ mod people;
 mod person;
 mod place;
 mod plan;
+mod quality;
 mod random;
 mod relay;
 mod requests;
@@ -104,6 +105,8 @@ pub struct Rooms {
     draining: bool,
     ending: bool,
     effects: VecDeque<Effect>,
+    /// Whether somebody wants another quality of something than when publishers were last told.
+    wants_changed: bool,
     /// Rooms that look otherwise than when this was last asked for.
     changed: BTreeSet<RoomName>,
 }
@@ -138,6 +141,7 @@ impl Rooms {
             draining: false,
             ending: false,
             effects: VecDeque::new(),
+            wants_changed: false,
             changed: BTreeSet::new(),
         }
     }
@@ -243,6 +247,7 @@ impl Rooms {
             self.command(session.worker, Command::Close { session: id });
         }
         self.note_end(&session.room, session.worker);
+        self.wants_changed = true;
         for watched in session.receives.values().filter_map(|known| known.track) {
             self.unrelay(watched, session.worker);
         }

@@ -154,6 +154,7 @@ impl Rooms {
                 spec: spec.clone(),
                 codecs,
                 media: no_media(track_name(id)),
+                wanted: u8::MAX,
             };
             self.tracks.insert(id, track);
             if let Some(person) = self.people.get_mut(owner) {
@@ -259,9 +260,27 @@ impl Rooms {
             if let Some(before) = before.filter(|before| receiver.track != Some(*before)) {
                 self.unrelay(before, worker);
             }
+            if known.is_some_and(|known| known.preference != receiver.preference) {
+                self.command(
+                    worker,
+                    Command::Prefer {
+                        sender: receiver.sender(),
+                        preference: receiver.preference,
+                    },
+                );
+            }
             after.insert(mid, receiver);
         }
-        for gone in known_by_mid.into_values() {
+        self.remove_receivers(worker, known_by_mid);
+        self.wants_changed = true;
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.receives = after;
+        }
+    }
+
+    /// Stops what is not received any more.
+    fn remove_receivers(&mut self, worker: usize, gone: BTreeMap<String, Receiver>) {
+        for gone in gone.into_values() {
             self.command(
                 worker,
                 Command::RemoveSender {
@@ -271,9 +290,6 @@ impl Rooms {
             if let Some(track) = gone.track {
                 self.unrelay(track, worker);
             }
-        }
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.receives = after;
         }
     }
 

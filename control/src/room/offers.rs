@@ -143,6 +143,7 @@ impl Rooms {
         let session = self.open_session(&request.room, owner, origin, &request.offer, cname);
         self.resources.insert(resource.0.clone(), session);
         let answer = self.carry_out(session, plan, &request.offer);
+        self.prefer_picture(session, request.most);
         let etag = self.sessions.get(&session).map(etag).unwrap_or_default();
         Connected {
             resource,

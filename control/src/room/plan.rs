@@ -242,6 +242,11 @@ impl Planner<'_, '_> {
             spec,
             codecs: codecs.to_vec(),
             track: watch.track,
+            // Another track in the same section is another wish.
+            preference: known
+                .filter(|known| known.track == watch.track || watch.track.is_none())
+                .map(|known| known.preference)
+                .unwrap_or_default(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use dataplane::id::SessionId;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{Connect, Door, PageOffer, PersonId, Refusal};
+use signaling::quality::Quality;
 
 use super::effect::{ClientKind, EndReason};
 use super::people::GRACE;
@@ -75,6 +76,7 @@ impl Rooms {
             room: request.room.clone(),
             name: request.name.clone(),
             offer: request.page.offer.clone(),
+            most: Quality::BEST,
             from: std::net::Ipv4Addr::UNSPECIFIED.into(),
         };
         self.on_connect(request, &connect)

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dataplane::command::{DtlsSpec, IceSpec, MediaKind, SenderSpec, TrackSpec};
+use dataplane::command::{
+    DtlsSpec, IceSpec, MediaKind, Preference, SenderSpec, Simulcast, TrackSpec,
+};
 use dataplane::id::{SenderId, TrackId};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, ResourceId, SourceKind, TrackMedia};
@@ -97,6 +99,8 @@ pub(super) struct Receiver {
     pub(super) codecs: Vec<Codec>,
     /// The track that feeds it now.
     pub(super) track: Option<TrackId>,
+    /// What its client wants of that.
+    pub(super) preference: Preference,
 }
 
 impl Receiver {
@@ -130,4 +134,13 @@ pub(super) struct PublishedTrack {
     pub(super) codecs: Vec<Codec>,
     /// What it carries, as the engine last reported.
     pub(super) media: TrackMedia,
+    /// The highest of its encodings that its owner was told to be wanted.
+    pub(super) wanted: u8,
+}
+
+impl PublishedTrack {
+    /// Whether it comes in several encodings.
+    pub(super) fn is_simulcast(&self) -> bool {
+        self.spec.simulcast != Simulcast::None
+    }
 }

@@ -56,6 +56,7 @@ impl Rooms {
                 changes.push((receiver.sender(), [before, track], receiver.codecs.clone()));
             }
         }
+        self.wants_changed |= !changes.is_empty();
         for (sender, [before, track], codecs) in changes {
             if let Some(track) = track {
                 self.relay_to(track, worker);

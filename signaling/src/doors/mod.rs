@@ -14,6 +14,8 @@ mod callers;
 mod cors;
 /// Firebase's part of a page.
 mod firebase;
+/// Which picture a player wants.
+mod layer;
 /// The web page's files.
 mod page;
 /// `/healthz`, `/readyz`, `/metrics`.
@@ -143,6 +145,7 @@ pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
         .route("/v1/rooms/{room}/whep", whip::endpoint(&doors, Door::Whep))
         .route("/v1/rooms/{room}/whip/{id}", whip::session(&doors))
         .route("/v1/rooms/{room}/whep/{id}", whip::session(&doors))
+        .route("/v1/rooms/{room}/whep/{id}/layer", layer::choice())
         .layer(middleware::map_response(cors::allow_any_origin));
     let json = Router::new()
         .route("/v1/rooms", get(rooms::list::<N>))

@@ -18,9 +18,10 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 
 use super::reply::Sentence;
-use super::{Doors, IceServer, callers, cors};
+use super::{Doors, IceServer, callers, cors, layer};
 use crate::name::{PersonName, RoomName};
 use crate::node::{Connect, Connected, Door, Node, Patch, Patched, Refusal, ResourceId};
+use crate::quality::Quality;
 use crate::sdp::{Fragment, Offer};
 
 const SDP: &str = "application/sdp";
@@ -63,6 +64,9 @@ struct CreateQuery {
     /// How the publisher is called in the room.
     #[serde(default)]
     name: String,
+    /// How good a player's picture is to be at most: `low`, `high`, `auto`, a number, or `audio` for none.
+    #[serde(default)]
+    layer: String,
 }
 
 async fn create<N: Node>(
@@ -78,11 +82,13 @@ async fn create<N: Node>(
     let offer = Offer::parse(&text)
         .map_err(|error| Sentence::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let name = PersonName::new(&query.name);
+    let most = layer_of(&query.layer)?;
     let request = Connect {
         door,
         room: room.clone(),
         name,
         offer,
+        most,
         from: from.ip(),
     };
     let connected = connect(Arc::clone(&doors.node), request).await?;
@@ -98,8 +104,21 @@ async fn create<N: Node>(
         LOCATION,
         header_value(format!("/v1/rooms/{room}/{segment}/{id}"))?,
     );
+    if door == Door::Whep {
+        let relation = layer::RELATION;
+        let link = format!("</v1/rooms/{room}/whep/{id}/layer>; rel=\"{relation}\"");
+        headers.append(LINK, header_value(link)?);
+    }
     headers.insert(ETAG, header_value(format!("\"{}\"", connected.etag))?);
     Ok((StatusCode::CREATED, headers, connected.answer).into_response())
+}
+
+fn layer_of(word: &str) -> Result<Quality, Sentence> {
+    Quality::from_query(word).ok_or_else(|| {
+        let text =
+            "`layer` is `low`, `high`, `auto`, `audio`, or a number from 0, the smallest picture";
+        Sentence::new(StatusCode::BAD_REQUEST, text)
+    })
 }
 
 /// Connects in a task of its own: when the client goes away meanwhile, this handler is dropped, and
@@ -162,7 +181,7 @@ async fn endpoint_options<N: Node>(State(doors): State<Doors<N>>) -> HeaderMap {
     headers
 }
 
-fn wrong_method(allow: &'static str, text: &'static str) -> Response {
+pub(super) fn wrong_method(allow: &'static str, text: &'static str) -> Response {
     let refusal = Sentence::new(StatusCode::METHOD_NOT_ALLOWED, text);
     ([(ALLOW, HeaderValue::from_static(allow))], refusal).into_response()
 }
@@ -229,7 +248,7 @@ fn if_match(headers: &HeaderMap) -> Result<String, Sentence> {
     }
 }
 
-fn resource_of(id: String) -> Result<ResourceId, Sentence> {
+pub(super) fn resource_of(id: String) -> Result<ResourceId, Sentence> {
     if id.len() > ID_LEN_MAX {
         return Err(Refusal::UnknownSession.into());
     }

@@ -221,6 +221,11 @@ impl<N: Node> Connection<N> {
                     Reply::Answered(node.offer(&person, offer).await)
                 }));
             }
+            Action::Prefer {
+                person,
+                track,
+                preference,
+            } => node.prefer(&person, &track, preference),
             Action::Mute {
                 person,
                 source,

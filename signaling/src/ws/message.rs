@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::doors::IceServer;
 use crate::name::RoomName;
 use crate::node::{Person, PersonId, SourceKind};
+use crate::quality::Quality;
 
 /// Longest text of a chat message, characters.
 pub(super) const CHAT_CHARS_MAX: usize = 2_000;
@@ -26,6 +27,8 @@ pub(super) enum ClientMessage {
     Offer(OfferMessage),
     /// A source of mine is muted, or not any more.
     Mute(Mute),
+    /// What I want of a track.
+    Prefer(Prefer),
     /// To everybody.
     Chat(Chat),
     /// Goodbye.
@@ -72,6 +75,18 @@ pub(super) struct Mute {
     pub(super) muted: bool,
 }
 
+/// `prefer`
+#[derive(Debug, Deserialize)]
+pub(super) struct Prefer {
+    /// The track's id.
+    pub(super) track: String,
+    /// How good it is to be at most.
+    pub(super) most: Quality,
+    /// Whether others make way for it.
+    #[serde(default)]
+    pub(super) priority: u8,
+}
+
 /// `chat`
 #[derive(Debug, Deserialize)]
 pub(super) struct Chat {
@@ -87,7 +102,7 @@ pub(super) enum BadMessage {
     NotJson(String),
     /// 4006
     #[error(
-        "there is no message of type `{0}`: join, resume, offer, mute, chat and leave are known"
+        "there is no message of type `{0}`: join, resume, offer, mute, prefer, chat and leave are known"
     )]
     UnknownType(String),
     /// 4004
@@ -118,6 +133,7 @@ impl ClientMessage {
             "resume" => ClientMessage::Resume(fields(&kind, value)?),
             "offer" => ClientMessage::Offer(fields(&kind, value)?),
             "mute" => ClientMessage::Mute(fields(&kind, value)?),
+            "prefer" => ClientMessage::Prefer(fields(&kind, value)?),
             "chat" => ClientMessage::Chat(fields(&kind, value)?),
             "leave" => ClientMessage::Leave,
             unknown => {
@@ -139,6 +155,7 @@ impl ClientMessage {
             | ClientMessage::Resume(_)
             | ClientMessage::Offer(_)
             | ClientMessage::Mute(_)
+            | ClientMessage::Prefer(_)
             | ClientMessage::Chat(_)
             | ClientMessage::Leave => return Ok(self),
         };

@@ -13,6 +13,7 @@ use super::message::{
 use crate::doors::IceServer;
 use crate::name::{PersonName, RoomName};
 use crate::node::{PageOffer, Person, PersonId, Refusal, RoomEvent, SourceKind};
+use crate::quality::Preference;
 use crate::sdp::Offer;
 
 /// How long a new socket may stay silent.
@@ -82,6 +83,15 @@ pub(super) enum Action {
         source: SourceKind,
         /// Whether it is muted.
         muted: bool,
+    },
+    /// Tell the node.
+    Prefer {
+        /// Who.
+        person: PersonId,
+        /// Which track.
+        track: String,
+        /// What they want of it.
+        preference: Preference,
     },
     /// Tell the node.
     Say {
@@ -361,6 +371,17 @@ impl Protocol {
                     person,
                     source,
                     muted,
+                });
+            }
+            (State::Joined { person, .. }, ClientMessage::Prefer(prefer)) => {
+                let person = person.clone();
+                self.actions.push_back(Action::Prefer {
+                    person,
+                    track: prefer.track,
+                    preference: Preference {
+                        most: prefer.most,
+                        priority: prefer.priority,
+                    },
                 });
             }
             (State::Joined { person, .. }, ClientMessage::Chat(chat)) => {

@@ -8,6 +8,7 @@ use signaling::node::{
     Connect, Connected, Enter, Entered, Node, PageOffer, Patch, Patched, Person, PersonId, Refusal,
     ResourceId, RoomDetail, RoomEvent, RoomSummary, SourceKind, Track, TrackKind,
 };
+use signaling::quality::{Preference, Quality};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) const RESOURCE: &str = "f2a9";
@@ -150,6 +151,11 @@ impl Node for Double {
         self.note(format!("mute {} {source:?} {muted}", person.0));
     }
 
+    fn prefer(&self, person: &PersonId, track: &str, preference: Preference) {
+        let Preference { most, priority } = preference;
+        self.note(format!("prefer {} {track} {most:?} {priority}", person.0));
+    }
+
     fn say(&self, person: &PersonId, text: &str) {
         self.note(format!("say {} {text}", person.0));
     }
@@ -159,11 +165,17 @@ impl Node for Double {
             door,
             room,
             name,
+            most,
             from,
             ..
         } = request;
+        let most = if most == Quality::BEST {
+            String::new()
+        } else {
+            format!(" {most:?}")
+        };
         self.note(format!(
-            "connect {door:?} {room} {:?} {from}",
+            "connect {door:?} {room} {:?} {from}{most}",
             name.as_str()
         ));
         self.answer(Connected {
@@ -194,6 +206,15 @@ impl Node for Double {
             _ => Patched::Trickled,
         })
         .await
+    }
+
+    async fn layer(&self, resource: &ResourceId, most: Quality) -> Result<(), Refusal> {
+        self.note(format!("layer {} {most:?}", resource.0));
+        if resource.0 == RESOURCE {
+            Ok(())
+        } else {
+            Err(Refusal::UnknownSession)
+        }
     }
 
     async fn disconnect(&self, resource: &ResourceId) -> Result<(), Refusal> {

@@ -311,3 +311,49 @@ async fn an_address_that_asks_too_often_is_told_to_wait() {
         "the end is always let in"
     );
 }
+
+#[tokio::test]
+async fn a_player_chooses_its_layer() {
+    let caller = Caller::new();
+    let answer = caller.post("/v1/rooms/tea/whep?layer=low", OFFER).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let link = "</v1/rooms/tea/whep/f2a9/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\"";
+    assert_eq!(answer.header("link"), link);
+    let refused = caller.post("/v1/rooms/tea/whep?layer=medium", OFFER).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.text.contains("`low`, `high`"), "{refused:?}");
+
+    let path = "/v1/rooms/tea/whep/f2a9/layer";
+    for (body, status) in [
+        ("{\"mediaId\":\"1\",\"encodingId\":\"1\"}", 200),
+        ("{\"maxSpatialLayerId\":2}", 200),
+        ("{}", 200),
+        ("{\"encodingId\":\"q\"}", 400),
+        ("layer 1", 400),
+    ] {
+        let answer = caller.send(request(Method::POST, path, &[], body)).await;
+        assert_eq!(answer.status, status, "{body} {answer:?}");
+    }
+    assert_eq!(
+        caller
+            .send(request(Method::DELETE, path, &[], ""))
+            .await
+            .status,
+        200
+    );
+    let unknown = request(Method::DELETE, "/v1/rooms/tea/whep/other/layer", &[], "");
+    assert_eq!(caller.send(unknown).await.status, 404);
+    let told = caller.node.calls();
+    let layers: Vec<&str> = told
+        .iter()
+        .filter_map(|line| line.strip_prefix("layer f2a9 "))
+        .collect();
+    assert_eq!(
+        layers,
+        ["Layer(1)", "Layer(2)", "Named(Best)", "Named(Best)"]
+    );
+    assert!(
+        told.iter().any(|line| line.ends_with("Layer(0)")),
+        "{told:?}"
+    );
+}

@@ -4,6 +4,7 @@ mod limits;
 mod meetings;
 mod model;
 mod players;
+mod quality;
 mod requests;
 mod spread;
 
@@ -19,6 +20,7 @@ use signaling::name::{PersonName, RoomName};
 use signaling::node::{
     Connect, Connected, Door, Enter, PageOffer, PersonId, Refusal, RoomEvent, SourceKind,
 };
+use signaling::quality::Quality;
 use signaling::sdp::{Candidate, Offer};
 
 use super::people::Entry;
@@ -97,6 +99,7 @@ impl World {
 
     fn connect(&mut self, door: Door, room: &str, sdp: &str) -> Result<Connected, Refusal> {
         self.rooms.handle_connect(&Connect {
+            most: Quality::BEST,
             door,
             room: room_name(room),
             name: PersonName::default(),
@@ -234,6 +237,12 @@ fn event_line(event: &RoomEvent) -> String {
         }
         RoomEvent::Speaking { people } => format!("speaking {}", people.len()),
         RoomEvent::Chat { text, .. } => format!("chat {text}"),
+        RoomEvent::Layer {
+            track,
+            layer,
+            pause,
+        } => format!("layer {track} {layer:?} {pause:?}"),
+        RoomEvent::Wanted { source, most } => format!("wanted {source:?} {most:?}"),
         RoomEvent::Connected => "connected".to_owned(),
         RoomEvent::MediaLost { reason } => format!("media lost: {reason}"),
         RoomEvent::Closed { reason } => format!("closed: {reason}"),
@@ -252,6 +261,11 @@ struct Client {
 const ANN: Client = Client {
     ufrag: "ann1",
     certificate: "AA",
+    numbers: [111, 96, 97],
+};
+const EVE: Client = Client {
+    ufrag: "eve1",
+    certificate: "EE",
     numbers: [111, 96, 97],
 };
 const BOB: Client = Client {
@@ -282,6 +296,14 @@ impl Client {
             let [mid, kind, direction] = section.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("a section is `mid kind direction`: {section}");
             };
+            // A camera in three encodings.
+            let (kind, rids) = match kind {
+                "simulcast" => (
+                    "video",
+                    "a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\na=simulcast:send q;h;f\r\n",
+                ),
+                kind => (kind, ""),
+            };
             let (formats, codecs) = match kind {
                 "audio" => (
                     format!("{opus}"),
@@ -302,7 +324,7 @@ impl Client {
                  a=mid:{mid}\r\na={direction}\r\na=rtcp-mux\r\n\
                  a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789abcdef0123456789\r\n\
                  a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n\
-                 a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n{codecs}"
+                 a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n{codecs}{rids}"
             );
         }
         sdp
