@@ -182,6 +182,47 @@ pub const TRANSPORT_FEEDBACK_EARLY: Duration = Duration::from_millis(30);
 /// Transport-wide numbers of one publisher that are remembered at most; a larger jump begins anew.
 pub const TRANSPORT_FEEDBACK_PACKETS_MAX: usize = 1_024;
 
+/// Transport-wide numbers that one feedback of a subscriber may cover: twice what is remembered of what was
+/// sent, so that whatever is told of a longer gap costs nothing.
+pub const TRANSPORT_FEEDBACK_READ_MAX: usize = 2 * SENT_REMEMBERED_MAX;
+
+/// Packets to one subscriber that are remembered until feedback says what became of them (a power of two):
+/// a second at 10 Mbit/s.
+pub const SENT_REMEMBERED_MAX: usize = 1_024;
+
+/// What a subscriber's network is taken to carry before anything is known, in bits per second: a small picture.
+pub const ESTIMATE_START_BPS: u64 = 300_000;
+
+/// An estimate never falls below this: a voice with its headers.
+pub const ESTIMATE_BPS_MIN: u64 = 50_000;
+
+/// Nor does it rise above this: more than any subscriber is sent, and what a lie can come to.
+pub const ESTIMATE_BPS_MAX: u64 = 100_000_000;
+
+/// Between two probes that are made only to see whether there is more room by now..
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// ..which grows to this where there was none.
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(40);
+
+/// How long a probe lasts, at least: libwebrtc's (`probe_controller.cc`).
+pub const PROBE_DURATION: Duration = Duration::from_millis(15);
+
+/// Packets of a probe, at least: fewer say more about timers than about the network.
+pub const PROBE_PACKETS_MIN: usize = 5;
+
+/// Media may leave at this multiple of the estimate: a frame need not take all of its interval.
+pub const PACING_FACTOR: f64 = 2.5;
+
+/// What may leave at once, whatever the pace: less than a queue that anybody notices..
+pub const PACING_BURST: Duration = Duration::from_millis(40);
+
+/// ..or this many full packets, where that is more.
+pub const PACING_BURST_BYTES: usize = 10 * 1_200;
+
+/// Without feedback for this long the estimate falls by half, as often as that passes.
+pub const FEEDBACK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Between two reports of a worker to control.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -272,6 +313,10 @@ pub const TCP_QUEUE_LEN: usize = 256;
 const _: () = assert!(
     RECEIVE_BUFFERS.is_power_of_two(),
     "the kernel masks the index of a buffer ring"
+);
+const _: () = assert!(
+    SENT_REMEMBERED_MAX.is_power_of_two() && SENT_REMEMBERED_MAX < 1 << 15,
+    "what was sent is found by a mask, and its 16-bit numbers are not ambiguous"
 );
 const _: () = assert!(
     RUNS_PER_TURN <= RECEIVE_BUFFERS,

@@ -33,6 +33,7 @@ use super::extension::{ONE_BYTE_PROFILE, TWO_BYTE_PROFILE};
 use super::rtcp::{ReportBlocks, RtcpPacket, packets};
 use super::rtp::{RtpView, padding_len};
 use super::stun::{BindingRequest, IntegrityKey};
+use super::transport_feedback::FeedbackView;
 use super::{red, u16_at};
 use crate::id::{PayloadType, Ssrc};
 use crate::limits::DATAGRAM_BYTES_MAX;
@@ -157,6 +158,11 @@ fn crate_reads(packet: &[u8]) -> Option<Box<dyn ::rtcp::Packet>> {
 }
 
 fn agree_on_rtcp(ours: &RtcpPacket<'_>, bytes: &[u8]) {
+    if let RtcpPacket::TransportFeedback { raw } = ours
+        && let Ok(view) = FeedbackView::parse(raw)
+    {
+        assert_eq!(view.packets().count(), view.count());
+    }
     // The crate does not take padding off.
     if bytes.first().is_some_and(|flags| flags & 0x20 != 0) {
         return;

@@ -41,6 +41,7 @@ pub use rtcp_writer::RtcpWriter;
 pub use rtp::{RtpHeader, RtpView, padding_len};
 pub use stun::{BindingRequest, IntegrityKey};
 pub use stun_writer::{write_binding_error, write_binding_success, write_unknown_attribute};
+pub use transport_feedback::FeedbackView;
 
 /// Why bytes from the network were not understood. Counted, never logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]

@@ -181,7 +181,7 @@ fn parse_packet(packet: &[u8]) -> Result<RtcpPacket<'_>, Malformed> {
     let body = if header[0] & 0x20 == 0 {
         padded
     } else {
-        strip_padding(padded)?
+        strip_padding(padded, has_odd_padding(*header))?
     };
     let count = header[0] & 0x1F;
     match header[1] {
@@ -207,10 +207,16 @@ fn parse_packet(packet: &[u8]) -> Result<RtcpPacket<'_>, Malformed> {
     }
 }
 
+/// Whether padding need not be whole words: libwebrtc fills the last word of transport-wide feedback
+/// with it (`transport_feedback.cc`), against RFC 3550 section 6.4.1.
+fn has_odd_padding([flags, packet_type, ..]: [u8; HEADER_LEN]) -> bool {
+    packet_type == packet_type::TRANSPORT_FEEDBACK && flags & 0x1F == format::TRANSPORT_CC
+}
+
 /// The body without its padding, whose count is the last byte (RFC 3550 section 6.4.1).
-fn strip_padding(body: &[u8]) -> Result<&[u8], Malformed> {
+fn strip_padding(body: &[u8], may_be_odd: bool) -> Result<&[u8], Malformed> {
     let count = body.last().map_or(0, |&count| usize::from(count));
-    if count == 0 || !count.is_multiple_of(4) {
+    if count == 0 || !(may_be_odd || count.is_multiple_of(4)) {
         return Err(Malformed::Padding);
     }
     let end = body.len().checked_sub(count).ok_or(Malformed::Padding)?;

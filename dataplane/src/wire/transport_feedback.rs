@@ -1,11 +1,18 @@
 //! Transport-wide feedback: which packets of all streams arrived, and when
 //! (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
 
+use super::rtcp::HEADER_LEN;
+use super::{Malformed, u16_at, u32_at};
+use crate::limits::TRANSPORT_FEEDBACK_READ_MAX;
+
 /// Packets that one feedback covers at most.
 pub const FEEDBACK_PACKETS_MAX: usize = 512;
 
 /// Ticks of 250 us in the unit of the reference time, 64 ms.
-const TICKS_PER_REFERENCE: i64 = 256;
+pub const TICKS_PER_REFERENCE: i64 = 256;
+
+/// Bytes from the packet's start to its first chunk.
+const FIXED_LEN: usize = HEADER_LEN + 16;
 
 /// Symbols in a status vector chunk with two bits each, and with one.
 const TWO_BIT_SYMBOLS: usize = 7;
@@ -138,9 +145,179 @@ fn chunk(symbols: &[Symbol]) -> Option<(u16, usize)> {
     Some((chunk, vector_len.min(symbols.len())))
 }
 
+/// What one feedback says: of a run of transport-wide numbers, which arrived and when.
+#[derive(Clone, Debug)]
+pub struct FeedbackView<'a> {
+    base: u16,
+    count: usize,
+    reference: u32,
+    /// Chunks, then deltas, then what fills the last word.
+    body: &'a [u8],
+    /// Where the deltas begin in it.
+    deltas_at: usize,
+}
+
+impl<'a> FeedbackView<'a> {
+    /// Reads a whole packet with its header and without padding, as
+    /// [`RtcpPacket::TransportFeedback`](super::RtcpPacket::TransportFeedback) has it.
+    ///
+    /// # Errors
+    /// Chunks or deltas that end past the packet, a symbol that is reserved, or more numbers than
+    /// [`TRANSPORT_FEEDBACK_READ_MAX`].
+    pub fn parse(raw: &'a [u8]) -> Result<FeedbackView<'a>, Malformed> {
+        let base = u16_at(raw, 12).ok_or(Malformed::Truncated)?;
+        let count = usize::from(u16_at(raw, 14).ok_or(Malformed::Truncated)?);
+        let reference = u32_at(raw, 16).ok_or(Malformed::Truncated)? >> 8;
+        let body = raw.get(FIXED_LEN..).ok_or(Malformed::Truncated)?;
+        if count == 0 || count > TRANSPORT_FEEDBACK_READ_MAX {
+            return Err(Malformed::Length);
+        }
+        let mut symbols = Symbols::new(body, count);
+        let mut deltas_len = 0;
+        for symbol in &mut symbols {
+            match symbol {
+                0..=2 => deltas_len += usize::from(symbol),
+                _ => return Err(Malformed::Field),
+            }
+        }
+        let deltas_at = symbols.read_len;
+        if symbols.left > 0 || deltas_at + deltas_len > body.len() {
+            return Err(Malformed::Length);
+        }
+        Ok(FeedbackView {
+            base,
+            count,
+            reference,
+            body,
+            deltas_at,
+        })
+    }
+
+    /// The first number that it covers.
+    #[must_use]
+    pub fn base(&self) -> u16 {
+        self.base
+    }
+
+    /// How many numbers it covers.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What its times are counted from: units of 64 ms of the receiver's clock, modulo 2^24.
+    #[must_use]
+    pub fn reference(&self) -> u32 {
+        self.reference
+    }
+
+    /// The numbers in order, each with its arrival in ticks of 250 us after the reference time, or
+    /// `None` where it did not arrive.
+    #[must_use]
+    pub fn packets(&self) -> FeedbackPackets<'a> {
+        FeedbackPackets {
+            number: self.base,
+            symbols: Symbols::new(self.body, self.count),
+            deltas: self.body.get(self.deltas_at..).unwrap_or_default(),
+            tick: 0,
+        }
+    }
+}
+
+/// Iterator over a feedback's packets; see [`FeedbackView::packets`].
+#[derive(Clone, Debug)]
+pub struct FeedbackPackets<'a> {
+    number: u16,
+    symbols: Symbols<'a>,
+    deltas: &'a [u8],
+    tick: i64,
+}
+
+impl Iterator for FeedbackPackets<'_> {
+    type Item = (u16, Option<i64>);
+
+    fn next(&mut self) -> Option<(u16, Option<i64>)> {
+        let symbol = self.symbols.next()?;
+        let number = self.number;
+        self.number = number.wrapping_add(1);
+        // Lengths were checked, so that a delta that is announced is there.
+        let (delta, rest) = match symbol {
+            1 => {
+                let (delta, rest) = self.deltas.split_first()?;
+                (i64::from(*delta), rest)
+            }
+            2 => {
+                let (delta, rest) = self.deltas.split_first_chunk()?;
+                (i64::from(i16::from_be_bytes(*delta)), rest)
+            }
+            _ => return Some((number, None)),
+        };
+        self.deltas = rest;
+        self.tick += delta;
+        Some((number, Some(self.tick)))
+    }
+}
+
+/// The status symbols of the chunks, two bits each whatever the chunk's form.
+#[derive(Clone, Debug)]
+struct Symbols<'a> {
+    body: &'a [u8],
+    /// Bytes of it that were read.
+    read_len: usize,
+    /// Symbols that are still to come in all.
+    left: usize,
+    chunk: u16,
+    /// Symbols of the chunk that are still to come.
+    chunk_left: u16,
+}
+
+impl<'a> Symbols<'a> {
+    fn new(body: &'a [u8], count: usize) -> Symbols<'a> {
+        Symbols {
+            body,
+            read_len: 0,
+            left: count,
+            chunk: 0,
+            chunk_left: 0,
+        }
+    }
+}
+
+impl Iterator for Symbols<'_> {
+    type Item = u8;
+
+    fn next(&mut self) -> Option<u8> {
+        if self.left == 0 {
+            return None;
+        }
+        // A run of none says nothing; as many chunks as there are bytes bound the loop.
+        while self.chunk_left == 0 {
+            self.chunk = u16_at(self.body, self.read_len)?;
+            self.read_len += 2;
+            self.chunk_left = match self.chunk >> 14 {
+                0b10 => 14,
+                0b11 => 7,
+                _ => self.chunk & 0x1FFF,
+            };
+        }
+        self.chunk_left -= 1;
+        self.left -= 1;
+        let symbol = match self.chunk >> 14 {
+            0b10 => self.chunk >> self.chunk_left & 1,
+            0b11 => self.chunk >> (2 * self.chunk_left) & 3,
+            _ => self.chunk >> 13 & 3,
+        };
+        Some(symbol as u8)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Ssrc;
+    use crate::wire::generator::Generator;
+    use crate::wire::rtcp::packets;
+    use crate::wire::{RtcpPacket, RtcpWriter};
 
     fn chunks(symbols: &[Symbol]) -> Vec<u16> {
         let mut statuses = Statuses::new(&[], 0);
@@ -164,5 +341,94 @@ mod tests {
         // A vector that is not full ends in zeros, and a run takes the rest.
         assert_eq!(chunks(&[S, N]), [0b1010_0000_0000_0000]);
         assert_eq!(chunks(&[L]), [0x4000 | 1]);
+    }
+
+    fn written(base: u16, ticks: &[Option<i64>]) -> (Vec<u8>, usize) {
+        let mut buffer = vec![0; 1_160];
+        let mut writer = RtcpWriter::new(&mut buffer);
+        let told = writer.transport_feedback(Ssrc(1), Ssrc(2), 7, base, ticks);
+        let len = writer.len();
+        buffer.truncate(len);
+        (buffer, told)
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut random = Generator::new(3);
+        for _ in 0..2_000 {
+            let mut tick = (random.u64() % (1 << 20)) as i64;
+            let ticks: Vec<Option<i64>> = (0..1 + random.u64() % 300)
+                .map(|_| {
+                    tick += (random.u64() % 400) as i64 - 30;
+                    (!random.u64().is_multiple_of(5)).then_some(tick)
+                })
+                .collect();
+            let base = random.u16();
+            let (bytes, told) = written(base, &ticks);
+            let view = FeedbackView::parse(&bytes).unwrap();
+            assert_eq!((view.base(), view.count()), (base, told));
+            let zero = i64::from(view.reference()) * TICKS_PER_REFERENCE;
+            let read: Vec<(u16, Option<i64>)> = view
+                .packets()
+                .map(|(number, tick)| (number, tick.map(|tick| zero + tick)))
+                .collect();
+            let expected: Vec<(u16, Option<i64>)> = (0..told)
+                .map(|at| (base.wrapping_add(at as u16), ticks[at]))
+                .collect();
+            assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
+    fn what_ends_too_soon_or_claims_too_much_is_refused() {
+        let ticks: Vec<Option<i64>> = (0..40).map(|at| Some(at * 90)).collect();
+        let (bytes, _) = written(9, &ticks);
+        // A chunk and forty bytes; what follows only fills the last word.
+        for len in 0..FIXED_LEN + 2 + 40 {
+            assert!(FeedbackView::parse(&bytes[..len]).is_err(), "{len}");
+        }
+        let mut none = bytes.clone();
+        none[14..16].fill(0);
+        assert!(FeedbackView::parse(&none).is_err());
+        let mut all = bytes.clone();
+        all[14..16].fill(0xFF);
+        assert!(FeedbackView::parse(&all).is_err());
+        // The reserved symbol, and runs of none to the end.
+        for chunk in [[0x60, 1], [0, 0]] {
+            let mut odd = bytes[..FIXED_LEN].to_vec();
+            odd[14..16].copy_from_slice(&[0, 1]);
+            odd.extend(chunk.repeat(20));
+            assert!(FeedbackView::parse(&odd).is_err());
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused() {
+        let mut random = Generator::new(5);
+        for _ in 0..20_000 {
+            let len = (random.u64() % 80) as usize;
+            let mut bytes: Vec<u8> = (0..len).map(|_| random.u8()).collect();
+            if let Some(high) = bytes.get_mut(14) {
+                *high &= 1;
+            }
+            if let Ok(view) = FeedbackView::parse(&bytes) {
+                assert_eq!(view.packets().count(), view.count());
+            }
+        }
+    }
+
+    #[test]
+    fn padding_that_fills_the_last_word_is_taken_off_as_libwebrtc_writes_it() {
+        // One packet: a chunk and a delta leave one byte of the word.
+        let head = [
+            0xAF, 205, 0, 5, 0, 0, 0, 1, 0, 0, 0, 2, 0, 7, 0, 1, 0, 0, 3, 0,
+        ];
+        let packet: Vec<u8> = head.into_iter().chain([0x20, 1, 45, 1]).collect();
+        let Some(Ok(RtcpPacket::TransportFeedback { raw })) = packets(&packet).next() else {
+            panic!("a feedback");
+        };
+        let view = FeedbackView::parse(raw).unwrap();
+        assert_eq!(view.packets().collect::<Vec<_>>(), [(7, Some(45))]);
+        assert_eq!(view.reference(), 3);
     }
 }
