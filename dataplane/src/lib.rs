@@ -13,6 +13,8 @@
 //!   others ◄─► Engine::poll_relay, handle_relay   packets for the engines of other workers
 //! ```
 //!
+//! What a subscriber's network carries is worked out by [`estimate`], which knows packets by number and size only.
+//!
 //! Nothing here knows rooms, SDP, HTTP or databases. Outside [`driver`] there is no socket, clock,
 //! thread, lock or log line, and nothing on the packet path allocates.
 //!
@@ -31,6 +33,8 @@ pub mod counters;
 pub mod event;
 pub mod relay;
 pub mod transmit;
+
+pub mod estimate;
 
 pub mod engine;
 

@@ -60,6 +60,19 @@ pub struct LinkSpec {
     pub rate_bps: Option<u64>,
     /// Bytes that wait for a link with a rate; more is lost.
     pub queue_bytes_max: usize,
+    /// Loss in bursts, besides that at random.
+    pub bursts: Option<LossBursts>,
+}
+
+/// Loss that comes in bursts: a channel that is good or bad, and loses only while it is bad (Gilbert 1960).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LossBursts {
+    /// Share of datagrams after which a good channel turns bad.
+    pub begins: f64,
+    /// Share of datagrams after which a bad one turns good.
+    pub ends: f64,
+    /// Share of datagrams lost while it is bad.
+    pub loss: f64,
 }
 
 impl Default for LinkSpec {
@@ -73,6 +86,7 @@ impl Default for LinkSpec {
             duplicate: 0.0,
             rate_bps: None,
             queue_bytes_max: 256 * 1024,
+            bursts: None,
         }
     }
 }
@@ -100,9 +114,18 @@ pub struct Link<T> {
     /// When the last datagram in order arrives.
     last_arrival: Option<Instant>,
     /// By arrival, then by order of sending.
-    flying: BTreeMap<(Instant, u64), T>,
+    flying: BTreeMap<(Instant, u64), Flying<T>>,
     sent: u64,
+    is_bad: bool,
     counts: LinkCounts,
+}
+
+/// A datagram on its way.
+#[derive(Clone, Debug)]
+struct Flying<T> {
+    /// When its last bit leaves the queue.
+    leaves: Instant,
+    datagram: T,
 }
 
 impl<T: Clone> Link<T> {
@@ -116,6 +139,7 @@ impl<T: Clone> Link<T> {
             last_arrival: None,
             flying: BTreeMap::new(),
             sent: 0,
+            is_bad: false,
             counts: LinkCounts::default(),
         }
     }
@@ -123,6 +147,36 @@ impl<T: Clone> Link<T> {
     /// Changes what it does from now on.
     pub fn set_spec(&mut self, spec: LinkSpec) {
         self.spec = spec;
+    }
+
+    /// Changes its rate now, for what waits in its queue too.
+    pub fn set_rate(&mut self, now: Instant, rate_bps: u64) {
+        let before = self.spec.rate_bps.replace(rate_bps).unwrap_or(rate_bps);
+        let stretched = |at: Instant| {
+            let left = at.saturating_duration_since(now);
+            now + left.mul_f64(before as f64 / rate_bps as f64)
+        };
+        self.idle_at = self.idle_at.map(stretched);
+        self.last_arrival = None;
+        let flying = std::mem::take(&mut self.flying);
+        for ((arrives, number), mut datagram) in flying {
+            let leaves = stretched(datagram.leaves.max(now));
+            let arrives = if datagram.leaves > now {
+                leaves + (arrives - datagram.leaves)
+            } else {
+                arrives
+            };
+            datagram.leaves = leaves;
+            self.last_arrival = self.last_arrival.max(Some(arrives));
+            self.flying.insert((arrives, number), datagram);
+        }
+    }
+
+    /// How long what is sent now waits for the link.
+    #[must_use]
+    pub fn queueing(&self, now: Instant) -> Duration {
+        self.idle_at
+            .map_or(Duration::ZERO, |idle| idle.saturating_duration_since(now))
     }
 
     /// What happened on it.
@@ -138,7 +192,8 @@ impl<T: Clone> Link<T> {
             self.counts.overflowed += 1;
             return;
         };
-        if self.rng.chance(self.spec.loss) {
+        let is_lost = self.rng.chance(self.spec.loss) | self.is_lost_in_burst();
+        if is_lost {
             self.counts.lost += 1;
             return;
         }
@@ -151,9 +206,9 @@ impl<T: Clone> Link<T> {
             self.last_arrival = Some(arrives);
         }
         if self.rng.chance(self.spec.duplicate) {
-            self.fly(arrives + self.spec.jitter, datagram.clone());
+            self.fly(arrives + self.spec.jitter, leaves, datagram.clone());
         }
-        self.fly(arrives, datagram);
+        self.fly(arrives, leaves, datagram);
     }
 
     /// The next datagram that has arrived.
@@ -163,7 +218,7 @@ impl<T: Clone> Link<T> {
             .first_entry()
             .filter(|entry| entry.key().0 <= now)?;
         self.counts.delivered += 1;
-        Some(entry.remove())
+        Some(entry.remove().datagram)
     }
 
     /// When the next datagram arrives.
@@ -190,8 +245,22 @@ impl<T: Clone> Link<T> {
         self.idle_at
     }
 
-    fn fly(&mut self, arrives: Instant, datagram: T) {
-        self.flying.insert((arrives, self.sent), datagram);
+    fn is_lost_in_burst(&mut self) -> bool {
+        let Some(bursts) = self.spec.bursts else {
+            return false;
+        };
+        let turns = if self.is_bad {
+            bursts.ends
+        } else {
+            bursts.begins
+        };
+        self.is_bad ^= self.rng.chance(turns);
+        self.is_bad && self.rng.chance(bursts.loss)
+    }
+
+    fn fly(&mut self, arrives: Instant, leaves: Instant, datagram: T) {
+        let flying = Flying { leaves, datagram };
+        self.flying.insert((arrives, self.sent), flying);
         self.sent += 1;
     }
 }
@@ -292,5 +361,52 @@ mod tests {
             .skip(20)
             .all(|pair| pair[1].0 - pair[0].0 >= Duration::from_millis(1));
         assert!(spaced);
+    }
+
+    #[test]
+    fn a_new_rate_is_that_of_what_waits_too() {
+        let start = Instant::now();
+        let mut link = Link::new(
+            LinkSpec {
+                latency: Duration::ZERO,
+                rate_bps: Some(8_000_000),
+                ..LinkSpec::default()
+            },
+            SEED,
+        );
+        for index in 0..10 {
+            link.handle_datagram(start, 1_000, index);
+        }
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(link.queueing(start), Duration::from_millis(10));
+        for index in 0..5 {
+            assert_eq!(link.poll_datagram(at(5)), Some(index));
+        }
+        link.set_rate(at(5), 800_000);
+        assert_eq!(link.queueing(at(5)), Duration::from_millis(50));
+        assert_eq!(link.poll_datagram(at(14)), None);
+        assert_eq!(link.poll_datagram(at(15)), Some(5));
+        assert_eq!(link.poll_datagram(at(54)), Some(6));
+        link.handle_datagram(at(54), 1_000, 10);
+        let last = std::iter::from_fn(|| link.poll_datagram(at(65))).last();
+        assert_eq!(last, Some(10));
+    }
+
+    #[test]
+    fn bursts_of_loss_are_as_long_as_they_should_be() {
+        let spec = LinkSpec {
+            bursts: Some(LossBursts {
+                begins: 0.02,
+                ends: 0.2,
+                loss: 1.0,
+            }),
+            ..LinkSpec::default()
+        };
+        let (arrived, counts) = run(spec, SEED);
+        // One in eleven, five at a time.
+        assert!((100..280).contains(&counts.lost), "{counts:?}");
+        let gaps = arrived.windows(2).filter(|pair| pair[1].1 > pair[0].1 + 1);
+        let mean = counts.lost as f64 / gaps.count() as f64;
+        assert!((3.0..8.0).contains(&mean), "{mean}");
     }
 }
