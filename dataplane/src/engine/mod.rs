@@ -26,6 +26,7 @@ mod moment;
 mod nack;
 mod numbering;
 mod outbox;
+mod planner;
 mod random;
 mod relay;
 mod reports;

@@ -1,0 +1,315 @@
+//! What a burst holds: what waits for one session, packet by packet, as far as it may leave now.
+
+use super::burst::Piece;
+use super::egress::{OSN_LEN, Plan, Planned};
+use super::hold::Soon;
+use super::log::{Entry, Stamp};
+use super::numbering::Numbers;
+use super::resend::Resend;
+use super::sender::{Route, Sender, SenderKey, Treatment};
+use super::session::Session;
+use super::slab::Slab;
+use super::switching;
+use super::thinning::Lateness;
+use super::track::Track;
+use crate::command::MediaKind;
+use crate::counters::Counters;
+use crate::srtp::SealKey;
+
+/// A subscriber that missed more packets than this goes on as if there had been none: a jump of
+/// half the number space would make it guess a wrong rollover counter and decrypt nothing ever
+/// after (RFC 3711 section 3.3.1), and a smaller one only makes it ask for what is gone.
+const NUMBERS_SKIPPED_MAX: u64 = 4_096;
+
+/// Fills a plan from what waits for one session.
+pub(super) struct Planner<'a> {
+    pub(super) tracks: &'a Slab<Track>,
+    pub(super) senders: &'a mut Slab<Sender>,
+    pub(super) counters: &'a mut Counters,
+    pub(super) plan: &'a mut Plan,
+    pub(super) lateness: Lateness,
+}
+
+impl Planner<'_> {
+    /// What was asked for again goes first: somebody waits for it.
+    pub(super) fn plan_resends(&mut self, session: &mut Session) {
+        let Some(seal) = session.keys.as_ref().map(|keys| &keys.seal) else {
+            return;
+        };
+        let mut done = 0;
+        while let Some(resend) = session.resends.peek(done) {
+            let Some(planned) = self.prepare_resend(resend, seal) else {
+                self.counters.drop_nack_too_late += 1;
+                done += 1;
+                continue;
+            };
+            if !self.plan.burst.push(planned.piece) {
+                break;
+            }
+            if planned.rtx.is_some()
+                && let Some(sender) = self.senders.get_mut(resend.sender)
+            {
+                sender.rtx_next += 1;
+            }
+            self.plan.packets.push(planned);
+            self.counters.rtp_retransmitted += 1;
+            done += 1;
+        }
+        session.resends.pop(done);
+    }
+
+    fn prepare_resend(&mut self, resend: Resend, seal: &SealKey) -> Option<Planned> {
+        let sender = self.senders.get(resend.sender)?;
+        let source = sender.source.as_ref()?;
+        let track = self.tracks.get(source.track)?;
+        let incoming = sender.numbering.invert(resend.sequence)?;
+        let entry = *track.log.find(incoming)?;
+        let numbers = sender.numbering.translate(&entry.stamp)?;
+        let route = source.route(entry.stamp.format)?;
+        let body = route.body(track.log.payload(&entry))?.len();
+        let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
+        if body == 0 || (!has_rtx && !sender.is_repeatable(resend.sequence)) {
+            return None;
+        }
+        let body = body + if has_rtx { OSN_LEN } else { 0 };
+        let list = track.log.extensions(&entry);
+        let len = self.plan.datagram_len(
+            (resend.sender, sender),
+            (&entry, list),
+            numbers.shift,
+            body,
+            seal,
+        );
+        let piece = Piece {
+            len,
+            paddable: has_rtx,
+        };
+        let rtx = has_rtx.then_some(sender.rtx_next);
+        Some(Planned {
+            sender: resend.sender,
+            track: source.track,
+            entry,
+            route,
+            numbers,
+            rtx,
+            ends_picture: source.layers.ends_picture(entry.stamp.layer),
+            piece,
+        })
+    }
+
+    /// Takes packets from the logs until the burst is full. What is held and not due stays, but for
+    /// audio that fits behind what leaves anyway.
+    pub(super) fn plan_media(&mut self, session: &mut Session, soon: Soon) {
+        let audio_due = session.audio_wait.is_due(soon.of(MediaKind::Audio));
+        let video_due = session.video_wait.is_due(soon.of(MediaKind::Video));
+        let Some(keys) = session.keys.as_ref() else {
+            return;
+        };
+        let (mut bytes, mut index) = (0, 0);
+        let (mut audio_left, mut video_left) = (false, false);
+        let mut is_full = false;
+        while let Some(&key) = session.pending.get(index) {
+            let kind = self.senders.get(key).map(|sender| sender.spec.kind);
+            let leaves = match kind {
+                Some(MediaKind::Audio) => audio_due || self.plan.burst.pieces > 0,
+                Some(MediaKind::Video) => video_due,
+                None => true,
+            };
+            is_full |= leaves && !is_full && !self.plan_sender(key, &keys.seal, &mut bytes);
+            if leaves && !is_full {
+                session.pending.remove(index);
+                if let Some(sender) = self.senders.get_mut(key) {
+                    sender.is_pending = false;
+                }
+                continue;
+            }
+            audio_left |= kind == Some(MediaKind::Audio);
+            video_left |= kind == Some(MediaKind::Video);
+            index += 1;
+        }
+        if !audio_left {
+            session.audio_wait.end();
+        }
+        if !video_left {
+            session.video_wait.end();
+        }
+        session.resends.handle_sent(bytes);
+    }
+
+    /// Plans what one sender has to send; whether that was all of it.
+    fn plan_sender(&mut self, key: SenderKey, seal: &SealKey, bytes: &mut usize) -> bool {
+        loop {
+            if !self.plan_track(key, seal, bytes) {
+                return false;
+            }
+            let sender = self.senders.get_mut(key);
+            if !sender.is_some_and(|sender| switching::go_over(sender, self.tracks)) {
+                return true;
+            }
+        }
+    }
+
+    /// Plans what one sender has to send of the track that it reads; whether that was all of it.
+    fn plan_track(&mut self, key: SenderKey, seal: &SealKey, bytes: &mut usize) -> bool {
+        let Some(sender) = self.senders.get_mut(key) else {
+            return true;
+        };
+        let Some(source) = sender.source.as_ref().filter(|source| !source.is_off) else {
+            return true;
+        };
+        let (track_key, until) = (source.track, source.until());
+        let Some(track) = self.tracks.get(track_key) else {
+            return true;
+        };
+        self.counters.drop_subscriber_behind += catch_up(sender, track.log.tail());
+        let mut choosing = Choosing {
+            track,
+            until,
+            counters: self.counters,
+            lateness: &mut self.lateness,
+        };
+        // What a packet without extensions of its own has besides its body.
+        let mut around = None;
+        while let Some(chosen) = choosing.next(sender) {
+            let (entry, numbers) = (chosen.entry, chosen.numbers);
+            let list = track.log.extensions(entry);
+            let mut len_with = |body| {
+                let plan = &mut *self.plan;
+                plan.datagram_len((key, sender), (entry, list), numbers.shift, body, seal)
+            };
+            let len = if list.is_empty() {
+                *around.get_or_insert_with(|| len_with(0)) + chosen.body_len
+            } else {
+                len_with(chosen.body_len)
+            };
+            let paddable = may_pad(sender, &chosen.route);
+            let piece = Piece { len, paddable };
+            if !self.plan.burst.push(piece) {
+                return false;
+            }
+            sender.numbering.commit(&entry.stamp, numbers);
+            sender.packets = sender.packets.wrapping_add(1);
+            sender.octets = sender.octets.wrapping_add(chosen.body_len as u32);
+            advance(sender);
+            *bytes += chosen.body_len;
+            self.plan.push_new(Planned {
+                sender: key,
+                track: track_key,
+                entry: *entry,
+                route: chosen.route,
+                numbers,
+                rtx: None,
+                ends_picture: chosen.ends_picture,
+                piece,
+            });
+        }
+        true
+    }
+}
+
+/// Chooses, packet by packet, what a sender sends of the track that it reads.
+struct Choosing<'a> {
+    track: &'a Track,
+    /// The first packet that is not its any more.
+    until: u64,
+    counters: &'a mut Counters,
+    lateness: &'a mut Lateness,
+}
+
+/// A packet that is to leave.
+struct Chosen<'a> {
+    entry: &'a Entry,
+    route: Route,
+    numbers: Numbers,
+    body_len: usize,
+    ends_picture: bool,
+}
+
+impl<'a> Choosing<'a> {
+    /// The next packet that is to leave. What is not is passed over.
+    #[inline]
+    fn next(&mut self, sender: &mut Sender) -> Option<Chosen<'a>> {
+        loop {
+            let cursor = sender.source.as_ref()?.cursor;
+            let entry = self.track.log.entry(cursor);
+            let entry = entry.filter(|_| cursor < self.until)?;
+            if self.lateness.leaves_out(sender, self.track, entry) {
+                leave_out(sender, &entry.stamp, self.counters);
+                continue;
+            }
+            let source = sender.source.as_mut()?;
+            let Stamp {
+                layer, keyframe, ..
+            } = entry.stamp;
+            if source.layers.leaves_out(layer, keyframe) {
+                self.counters.layer_not_sent += 1;
+                sender.numbering.skip(&entry.stamp);
+                advance(sender);
+                continue;
+            }
+            let ends_picture = source.layers.ends_picture(layer);
+            let route = source.route(entry.stamp.format);
+            let body = route.and_then(|route| route.body(self.track.log.payload(entry)));
+            let (Some(route), Some(body)) = (route, body.filter(|body| !body.is_empty())) else {
+                // Padding, or a format that the receiver does not take: its numbers close over it.
+                self.counters.drop_format_not_accepted += u64::from(entry.payload_len() > 0);
+                sender.numbering.skip(&entry.stamp);
+                advance(sender);
+                continue;
+            };
+            let clock_rate = self.track.clock_rate(entry.stamp.format);
+            let Some(numbers) = sender.numbering.upcoming(&entry.stamp, clock_rate) else {
+                advance(sender);
+                continue;
+            };
+            return Some(Chosen {
+                entry,
+                route,
+                numbers,
+                body_len: body.len(),
+                ends_picture,
+            });
+        }
+    }
+}
+
+/// Whether a packet may leave with padding. Without RTX it may have to leave a second time just as it
+/// did the first, and nobody remembers how it was padded: a voice is not asked for again, a picture is.
+fn may_pad(sender: &Sender, route: &Route) -> bool {
+    let has_rtx = sender.spec.rtx.is_some() && route.rtx.is_some();
+    let is_voice = sender.spec.kind == MediaKind::Audio;
+    (has_rtx || is_voice) && !matches!(route.treatment, Treatment::Rename(..))
+}
+
+/// Moves a sender on to what is still in the log, and returns how many packets it missed.
+fn catch_up(sender: &mut Sender, tail: u64) -> u64 {
+    let Some(source) = &mut sender.source else {
+        return 0;
+    };
+    let lost = tail.saturating_sub(source.cursor);
+    source.cursor += lost;
+    if lost > NUMBERS_SKIPPED_MAX {
+        sender.numbering.detach();
+    }
+    lost
+}
+
+/// Leaves out a packet that comes too late.
+fn leave_out(sender: &mut Sender, stamp: &Stamp, counters: &mut Counters) {
+    match sender.spec.kind {
+        // A voice that is left out is lost; a picture's numbers close over it, so that nobody asks
+        // for it again.
+        MediaKind::Audio => counters.drop_late_audio += 1,
+        MediaKind::Video => {
+            counters.drop_late_video += 1;
+            sender.numbering.skip(stamp);
+        }
+    }
+    advance(sender);
+}
+
+fn advance(sender: &mut Sender) {
+    if let Some(source) = &mut sender.source {
+        source.cursor += 1;
+    }
+}
