@@ -3,8 +3,8 @@
 use rtc_sdp::MediaDescription;
 use rtc_sdp::description::common::Attribute;
 
-use super::codec::{Codec, TRANSPORT_CC, VIDEO_PREFERENCE};
-use super::extension::{self, Extension, uri};
+use super::codec::{Codec, VIDEO_PREFERENCE};
+use super::extension::{self, Extension};
 use super::offer::OfferError;
 use super::simulcast::{self, Simulcast};
 use super::{formats, is_token, quote, source};
@@ -204,19 +204,12 @@ impl Section {
     /// the client's, where RED comes after its Opus unless the client puts it first of all.
     #[must_use]
     pub fn answerable_codecs(&self, preference: &[&str]) -> Vec<Codec> {
-        let mut codecs = match self.kind {
+        match self.kind {
             SectionKind::Video if preference.is_empty() => self.ordered(&VIDEO_PREFERENCE),
             SectionKind::Audio if preference.is_empty() => self.client_order(),
             SectionKind::Audio | SectionKind::Video => self.ordered(preference),
             SectionKind::Data | SectionKind::Other => Vec::new(),
-        };
-        if !self.direction.sends() {
-            // We send no transport-wide numbers.
-            for codec in &mut codecs {
-                codec.feedback.retain(|feedback| feedback != TRANSPORT_CC);
-            }
         }
-        codecs
     }
 
     fn ordered(&self, names: &[&str]) -> Vec<Codec> {
@@ -248,15 +241,11 @@ impl Section {
         codecs
     }
 
-    /// The header extensions to answer with: those that we know what to do with today, and whose
-    /// id fits a one-byte extension header (RFC 8285 section 4.2). Transport-wide numbers are
-    /// told of where the client sends; we send none.
+    /// The header extensions to answer with: those that we know what to do with, and whose id fits a
+    /// one-byte extension header (RFC 8285 section 4.2).
     #[must_use]
     pub fn known_extensions(&self) -> Vec<Extension> {
-        let answerable = |e: &&Extension| {
-            let is_possible = e.uri != uri::TRANSPORT_CC || self.direction.sends();
-            e.id < 15 && is_possible
-        };
+        let answerable = |e: &&Extension| e.id < 15;
         self.extensions.iter().filter(answerable).cloned().collect()
     }
 }
