@@ -79,6 +79,11 @@ impl RemoteClock {
         });
     }
 
+    /// How far theirs is ahead of ours, in NTP units; behind by the travel time of a report.
+    pub(super) fn offset(&self) -> Option<i64> {
+        Some(self.ahead?.wrapping_neg())
+    }
+
     /// A time of ours on their clock.
     pub(super) fn theirs(&self, ours: Ntp) -> Option<Ntp> {
         Some(Ntp(ours.0.wrapping_sub(self.ahead? as u64)))

@@ -14,6 +14,9 @@ const KINDS: usize = 5;
 /// The list's kind of the audio level (RFC 6464).
 const AUDIO_LEVEL: u8 = 0;
 
+/// The list's kind of the absolute capture time.
+const ABS_CAPTURE_TIME: u8 = 1;
+
 /// The list's kind of the dependency descriptor.
 const DEPENDENCY_DESCRIPTOR: u8 = 4;
 
@@ -82,6 +85,44 @@ impl ExtensionList {
     /// The list.
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Completes an absolute capture time for receivers whose clock is ours: that of the machine that
+    /// captured is ahead of ours by `ahead`, in NTP units (the extension's "estimated capture clock
+    /// offset"). A publisher that says how far another machine is ahead of itself has that added.
+    pub(super) fn complete_capture_time(&mut self, ahead: i64) {
+        let mut at = 0;
+        let mut found = None;
+        for (kind, value) in elements(self.as_bytes()) {
+            if kind == ABS_CAPTURE_TIME {
+                let said = value.get(8..16).and_then(|said| said.try_into().ok());
+                found = Some((value.len(), said.map_or(0, i64::from_be_bytes)));
+                break;
+            }
+            at += 2 + value.len();
+        }
+        if let Some((len @ (8 | 16), said)) = found {
+            self.put_capture_offset(at, len == 8, said.wrapping_add(ahead));
+        }
+    }
+
+    /// Puts the offset behind the time of the element at `at`, making room for it where there is none.
+    fn put_capture_offset(&mut self, at: usize, is_short: bool, offset: i64) {
+        let (len_at, offset_at) = (at + 1, at + 2 + 8);
+        if is_short {
+            let end = self.len + 8;
+            if self.bytes.get(..end).is_none() {
+                return;
+            }
+            self.bytes.copy_within(offset_at..self.len, offset_at + 8);
+            self.len = end;
+            if let Some(len) = self.bytes.get_mut(len_at) {
+                *len = 16;
+            }
+        }
+        if let Some(room) = self.bytes.get_mut(offset_at..offset_at + 8) {
+            room.copy_from_slice(&offset.to_be_bytes());
+        }
     }
 
     /// The audio level in -dBov, when it is there (RFC 6464 section 3).
@@ -153,5 +194,45 @@ mod tests {
         ForwardedIds::new(&subscriber)
             .each(list.as_bytes(), |id, value| seen.push((id, value.to_vec())));
         assert_eq!(seen, [(9, vec![0x80 | 17]), (10, vec![7; 100])]);
+    }
+
+    /// A list of these elements.
+    fn list(elements: &[(u8, &[u8])]) -> ExtensionList {
+        let mut list = ExtensionList::new();
+        for (kind, value) in elements {
+            let end = list.len + 2 + value.len();
+            list.bytes[list.len..list.len + 2].copy_from_slice(&[*kind, value.len() as u8]);
+            list.bytes[list.len + 2..end].copy_from_slice(value);
+            list.len = end;
+        }
+        list
+    }
+
+    #[test]
+    fn a_capture_time_says_how_far_its_clock_is_ahead_of_ours() {
+        let (time, orientation) = ([1, 2, 3, 4, 5, 6, 7, 8], [9]);
+        let with_offset = |offset: i64| [time.as_slice(), &offset.to_be_bytes()].concat();
+        let read = |list: &ExtensionList| -> Vec<(u8, Vec<u8>)> {
+            elements(list.as_bytes())
+                .map(|(kind, value)| (kind, value.to_vec()))
+                .collect()
+        };
+        let mut short = list(&[(ABS_CAPTURE_TIME, &time), (2, &orientation)]);
+        short.complete_capture_time(-7);
+        let completed = [
+            (ABS_CAPTURE_TIME, with_offset(-7)),
+            (2, orientation.to_vec()),
+        ];
+        assert_eq!(read(&short), completed);
+        // What it says of another machine's clock is kept.
+        let mut long = list(&[(2, &orientation), (ABS_CAPTURE_TIME, &with_offset(100))]);
+        long.complete_capture_time(-7);
+        assert_eq!(read(&long)[1], (ABS_CAPTURE_TIME, with_offset(93)));
+        let mut odd = list(&[(ABS_CAPTURE_TIME, &time[..5])]);
+        odd.complete_capture_time(-7);
+        assert_eq!(read(&odd), [(ABS_CAPTURE_TIME, time[..5].to_vec())]);
+        let mut full = list(&[(2, &[0; 200]), (3, &[0; 70]), (ABS_CAPTURE_TIME, &time)]);
+        full.complete_capture_time(-7);
+        assert_eq!(read(&full).len(), 3, "there is no room for more");
     }
 }

@@ -157,6 +157,11 @@ impl Engine {
             .usage(view.payload_type())
             .ok_or(Refused::UnknownFormat)?;
         ForwardedIds::list(&track.ids, view.extensions(), &mut self.extension_list);
+        if track.spec.extensions.abs_capture_time.is_some()
+            && let Some(ahead) = session.remote_clock.offset()
+        {
+            self.extension_list.complete_capture_time(ahead);
+        }
         let transport = transport_number(track, &view).map(|number| (number, view.ssrc()));
         let taken = |logged| Taken { logged, transport };
         let mut ingest = Ingest {
