@@ -249,6 +249,16 @@ impl Engine {
     }
 }
 
+/// Writes RTP padding: its last byte counts it (RFC 3550 section 5.1).
+fn pad(room: &mut [u8], padding: u8) -> Option<()> {
+    let room = room.get_mut(..usize::from(padding))?;
+    room.fill(0);
+    if let Some(last) = room.last_mut() {
+        *last = padding;
+    }
+    Some(())
+}
+
 impl Planned {
     /// Its SRTP index.
     fn index(&self) -> u64 {
@@ -293,11 +303,7 @@ impl Planned {
             if self.is_renumbered() {
                 renumber(copy, self.numbers.shift);
             }
-            let padding_room = rest.get_mut(body.len()..body.len() + usize::from(padding))?;
-            padding_room.fill(0);
-            if let Some(last) = padding_room.last_mut() {
-                *last = padding;
-            }
+            pad(rest.get_mut(body.len()..)?, padding)?;
             let plain_len = OSN_LEN + body.len() + usize::from(padding);
             return seal.seal_rtp_in_place_of_burst(room, header_len, plain_len, index);
         }
@@ -305,10 +311,13 @@ impl Planned {
         let header_len = header.write(room, block)?;
         match self.route.treatment {
             Treatment::Renumber if self.is_renumbered() => {
-                let copy = room.get_mut(header_len..header_len + body.len())?;
+                let plain = room.get_mut(header_len..)?;
+                let (copy, rest) = plain.split_at_mut_checked(body.len())?;
                 copy.copy_from_slice(body);
                 renumber(copy, self.numbers.shift);
-                seal.seal_rtp_in_place_of_burst(room, header_len, body.len(), index)
+                pad(rest, padding)?;
+                let plain_len = body.len() + usize::from(padding);
+                seal.seal_rtp_in_place_of_burst(room, header_len, plain_len, index)
             }
             Treatment::Copy | Treatment::Renumber | Treatment::Unwrap => {
                 seal.seal_rtp_of_burst(room, header_len, body, padding, index)

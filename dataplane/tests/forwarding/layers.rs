@@ -15,6 +15,7 @@ use crate::world::*;
 
 const RID_ID: u8 = 5;
 const REPAIRED_RID_ID: u8 = 6;
+const DESCRIPTOR_ID: u8 = 7;
 const RIDS: [&str; 3] = ["q", "h", "f"];
 
 /// A frame every 33 ms.
@@ -30,6 +31,7 @@ fn simulcast_track(simulcast: Simulcast) -> TrackSpec {
             mid: Some(PUBLISHER_MID_ID),
             rid: Some(RID_ID),
             repaired_rid: Some(REPAIRED_RID_ID),
+            dependency_descriptor: Some(DESCRIPTOR_ID),
             ..ExtensionIds::default()
         },
         simulcast,
@@ -366,4 +368,91 @@ fn a_renegotiation_that_ends_simulcast_leaves_the_smallest_encoding() {
     });
     scene.run(30, &[]);
     scene.check_continuity();
+}
+
+/// ATTACKS.md T-26.
+#[test]
+fn thousands_of_requests_for_a_key_frame_become_one_each_half_second() {
+    let mut scene = Scene::new(by_rid());
+    scene.run(60, &[]);
+    let ask = || -> Vec<Box<dyn rtcp::Packet>> {
+        let pli = PictureLossIndication {
+            sender_ssrc: 1,
+            media_ssrc: 0x5001,
+        };
+        (0..100)
+            .map(|_| Box::new(pli.clone()) as Box<dyn rtcp::Packet>)
+            .collect()
+    };
+    let mut asked = 0;
+    for _ in 0..100 {
+        for _ in 0..3 {
+            scene.subscriber.send_rtcp(&mut scene.world, &ask());
+        }
+        asked += scene
+            .publisher
+            .control::<PictureLossIndication>(&mut scene.world)
+            .len();
+        scene.world.ms(20);
+    }
+    assert!(
+        (3..=5).contains(&asked),
+        "{asked} requests in two seconds for 30,000"
+    );
+}
+
+/// ATTACKS.md T-23 and T-24.
+#[test]
+fn descriptors_that_lie_harm_nobody_and_pictures_go_on() {
+    let mut scene = Scene::new(by_rid());
+    scene.run(60, &[]);
+    let mut seed = 0x1234_5678_9abc_def0_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for round in 0..20_000_u64 {
+        let encoding = &mut scene.encodings[(random() % 3) as usize];
+        let bytes = |len: u64, random: &mut dyn FnMut() -> u64| -> Vec<u8> {
+            (0..len).map(|_| random() as u8).collect()
+        };
+        let descriptor_len = random() % 40;
+        let descriptor = bytes(descriptor_len, &mut random);
+        let payload_len = 1 + random() % 60;
+        let mut payload = bytes(payload_len, &mut random);
+        if round % 3 == 0 {
+            // From an advisory: a descriptor whose fields end behind the packet.
+            payload.splice(.., [0x81, 0x81, 0x94]);
+        }
+        let rid = encoding.rid.unwrap();
+        let extensions: [(u8, &[u8]); 3] = [
+            (PUBLISHER_MID_ID, b"v"),
+            (RID_ID, rid.as_bytes()),
+            (DESCRIPTOR_ID, &descriptor),
+        ];
+        let kept = if descriptor.is_empty() { 2 } else { 3 };
+        let media = Media {
+            timestamp: encoding.timestamp,
+            extensions: &extensions[..kept],
+            ..video(encoding.ssrc, encoding.sequence, &payload)
+        };
+        scene.publisher.send(&mut scene.world, &media.packet());
+        encoding.sequence = encoding.sequence.wrapping_add(1);
+        if round % 50 == 0 {
+            scene.subscriber.media(&mut scene.world);
+            scene.prefer(Quality::Layer((round / 50 % 4) as u8));
+            scene.world.ms(10);
+        }
+    }
+    scene.prefer(Quality::Best);
+    scene.subscriber.media(&mut scene.world);
+    for encoding in &mut scene.encodings {
+        encoding.keyframe = true;
+    }
+    scene.received.clear();
+    scene.run(150, &[]);
+    assert_eq!(scene.shown(), 2);
+    assert!(scene.received.len() > 500);
 }
