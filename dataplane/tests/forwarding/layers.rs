@@ -16,12 +16,12 @@ use crate::world::*;
 const RID_ID: u8 = 5;
 const REPAIRED_RID_ID: u8 = 6;
 const DESCRIPTOR_ID: u8 = 7;
-const RIDS: [&str; 3] = ["q", "h", "f"];
+pub(crate) const RIDS: [&str; 3] = ["q", "h", "f"];
 
 /// A frame every 33 ms.
 const FRAME_MS: u64 = 33;
 
-fn simulcast_track(simulcast: Simulcast) -> TrackSpec {
+pub(crate) fn simulcast_track(simulcast: Simulcast) -> TrackSpec {
     TrackSpec {
         formats: vec![Format {
             payload: PayloadKind::Video(VideoCodec::Vp8),
@@ -39,7 +39,7 @@ fn simulcast_track(simulcast: Simulcast) -> TrackSpec {
     }
 }
 
-fn by_rid() -> Simulcast {
+pub(crate) fn by_rid() -> Simulcast {
     Simulcast::Rids(
         RIDS.iter()
             .map(|rid| Rid::new(rid.as_bytes()).unwrap())
@@ -48,19 +48,19 @@ fn by_rid() -> Simulcast {
 }
 
 /// One encoding of a VP8 camera: its own numbers, timestamps and picture ids.
-struct Encoding {
+pub(crate) struct Encoding {
     rid: Option<&'static str>,
-    ssrc: u32,
+    pub(crate) ssrc: u32,
     sequence: u16,
     timestamp: u32,
     picture: u16,
     base: u8,
     packets: usize,
-    keyframe: bool,
+    pub(crate) keyframe: bool,
 }
 
 impl Encoding {
-    fn new(index: usize, rid: Option<&'static str>) -> Encoding {
+    pub(crate) fn new(index: usize, rid: Option<&'static str>) -> Encoding {
         Encoding {
             rid,
             ssrc: 100 + index as u32,
@@ -74,7 +74,7 @@ impl Encoding {
     }
 
     /// Sends a frame; every second is of the higher temporal layer.
-    fn frame(&mut self, world: &mut World, publisher: &mut Peer, number: u64) {
+    pub(crate) fn frame(&mut self, world: &mut World, publisher: &mut Peer, number: u64) {
         let keyframe = std::mem::take(&mut self.keyframe);
         let temporal = u8::from(number % 2 == 1 && !keyframe);
         if temporal == 0 {

@@ -5,6 +5,7 @@ mod connectivity;
 mod control;
 mod hold;
 mod layers;
+mod layers_relay;
 mod loss;
 mod media;
 mod overload;

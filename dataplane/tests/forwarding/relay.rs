@@ -15,20 +15,20 @@ use rtcp::transport_feedbacks::transport_layer_nack::{
 use crate::world::*;
 
 /// Indices of the two workers.
-const HOME: usize = 0;
-const AWAY: usize = 1;
+pub(crate) const HOME: usize = 0;
+pub(crate) const AWAY: usize = 1;
 
 /// Two engines at the same time, and what one handed to the other.
-struct Two {
-    home: World,
-    away: World,
+pub(crate) struct Two {
+    pub(crate) home: World,
+    pub(crate) away: World,
     /// How far the clock of the engine at home is ahead of the other's.
     ahead: Duration,
     slot: Box<RelaySlot>,
 }
 
 impl Two {
-    fn new() -> Two {
+    pub(crate) fn new() -> Two {
         let mut home = World::new();
         let away = World::new();
         // Both began at the same time by their own clocks.
@@ -55,7 +55,7 @@ impl Two {
         away.drain();
     }
 
-    fn ms(&mut self, ms: u64) {
+    pub(crate) fn ms(&mut self, ms: u64) {
         for _ in 0..ms {
             self.exchange();
             self.home.ms(1);
@@ -91,7 +91,7 @@ impl Two {
     }
 
     /// A subscriber away of a track, through the sender of the subscriber's number.
-    fn subscribe(&mut self, number: u64, track: u64) -> Peer {
+    pub(crate) fn subscribe(&mut self, number: u64, track: u64) -> Peer {
         subscribe(&mut self.away, number, track)
     }
 }
