@@ -240,6 +240,8 @@ impl Engine {
                 track,
                 rank: rank as u8,
                 is_only: encodings.len() == 1,
+                is_flat: track.needs_descriptor()
+                    && sender.spec.extensions.dependency_descriptor.is_none(),
             };
             encoding.climb(&mut demand, sender.standing.preference.most);
         }
@@ -331,6 +333,8 @@ struct Encoding<'a> {
     rank: u8,
     /// Whether the stream has no other.
     is_only: bool,
+    /// Whether the receiver can do nothing with its higher spatial layers.
+    is_flat: bool,
 }
 
 impl Encoding<'_> {
@@ -347,7 +351,7 @@ impl Encoding<'_> {
         let meter = &self.track.meter;
         let temporal_layers = meter.temporal_layers();
         for spatial in 0..meter.spatial_layers() {
-            if self.is_only && spatial > layer_most {
+            if (self.is_only && spatial > layer_most) || (self.is_flat && spatial > 0) {
                 return;
             }
             // The lowest picture may be slow; of a larger one at least every second frame is wanted.
@@ -372,12 +376,13 @@ impl Encoding<'_> {
         let meter = &self.track.meter;
         // The highest layer stands for all that may come.
         let all_or = |most: u8, layers: u8, all: u8| if most + 1 >= layers { all } else { most };
+        let spatial_all = if self.is_flat { 0 } else { SPATIAL_ALL };
         Rung {
             track: self.key,
             encoding: self.track.encoding,
             rank: self.rank,
             most: Most {
-                spatial: all_or(spatial, meter.spatial_layers(), SPATIAL_ALL),
+                spatial: all_or(spatial, meter.spatial_layers(), spatial_all),
                 temporal: all_or(temporal, meter.temporal_layers(), TEMPORAL_ALL),
             },
             rate_bps,

@@ -15,6 +15,7 @@ use super::speaking::SpeechDetector;
 use crate::command::{Format, MediaKind, PayloadKind, Simulcast, TrackSpec};
 use crate::id::{FormatIndex, PayloadType, Rid, Ssrc};
 use crate::limits::ENCODINGS_MAX;
+use crate::wire::VideoCodec;
 use crate::wire::dependency_descriptor::Structure;
 
 /// Names a track within the engine.
@@ -170,6 +171,13 @@ impl Track {
     pub(super) fn knows_keyframes(&self, format: FormatIndex) -> bool {
         let payload = self.format(format).map(|format| format.payload);
         matches!(payload, Some(PayloadKind::Video(_))) || self.structure.is_some()
+    }
+
+    /// Whether nobody can put its spatial layers together without the dependency descriptor: AV1's payload
+    /// does not say which frames make a picture.
+    pub(super) fn needs_descriptor(&self) -> bool {
+        let format = self.latest_format().and_then(|format| self.format(format));
+        format.is_some_and(|format| format.payload == PayloadKind::Video(VideoCodec::Av1))
     }
 
     /// The source that feeds the track now.
