@@ -200,10 +200,10 @@ pub const ESTIMATE_BPS_MIN: u64 = 50_000;
 pub const ESTIMATE_BPS_MAX: u64 = 100_000_000;
 
 /// Between two probes that are made only to see whether there is more room by now..
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 
 /// ..which grows to this where there was none.
-pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(40);
+pub const PROBE_INTERVAL_MAX: Duration = Duration::from_secs(12);
 
 /// How long a probe lasts, at least: libwebrtc's (`probe_controller.cc`).
 pub const PROBE_DURATION: Duration = Duration::from_millis(15);
@@ -219,6 +219,12 @@ pub const PACING_BURST: Duration = Duration::from_millis(40);
 
 /// ..or this many full packets, where that is more.
 pub const PACING_BURST_BYTES: usize = 10 * 1_200;
+
+/// Video that waits for its pace is late after this long: a key frame before it takes its time..
+pub const VIDEO_LATE_PACED: Duration = Duration::from_millis(400);
+
+/// ..and a key frame itself after this.
+pub const KEYFRAME_LATE_PACED: Duration = Duration::from_millis(800);
 
 /// Without feedback for this long the estimate falls by half, as often as that passes.
 pub const FEEDBACK_TIMEOUT: Duration = Duration::from_secs(1);

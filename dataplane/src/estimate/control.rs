@@ -7,8 +7,17 @@ use crate::limits::{ESTIMATE_BPS_MAX, ESTIMATE_BPS_MIN};
 /// What is left of the acknowledged rate after overuse.
 const BETA: f64 = 0.85;
 
-/// While packets wait for longer than this, in seconds, the rate does not grow.
+/// While packets wait for longer than this, in seconds, a queue stands somewhere, and the rate does not grow..
 const WAIT_S: f64 = 0.1;
+
+/// ..and after so many microseconds it falls once, as if the queue grew: it may be ours..
+const YIELD_US: i64 = 2_000_000;
+
+/// ..and if it stands all the same after as many more it is others', and not to be left to them..
+const FOREIGN_US: i64 = 4_000_000;
+
+/// ..until it is time to find out again.
+const AGAIN_US: i64 = 15_000_000;
 
 /// A queue longer than this, in seconds, is drained faster: what is left falls by as much as it is longer..
 const LONG_S: f64 = 0.25;
@@ -68,6 +77,14 @@ pub(super) struct RateControl {
     state: State,
     changed_us: i64,
     capacity: Capacity,
+    standing: Option<Standing>,
+}
+
+/// A queue that stands.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    since_us: i64,
+    has_yielded: bool,
 }
 
 impl RateControl {
@@ -78,6 +95,7 @@ impl RateControl {
             state: State::Increase,
             changed_us: now_us,
             capacity: Capacity::default(),
+            standing: None,
         }
     }
 
@@ -165,7 +183,7 @@ impl RateControl {
             return;
         }
         let limit = arrives.map_or(f64::INFINITY, |arrives| AHEAD * arrives + AHEAD_BPS);
-        if reading.is_limited || self.bps >= limit || reading.wait_s > WAIT_S {
+        if !self.may_grow(reading) || self.bps >= limit {
             return;
         }
         let step = if self.capacity.bps.is_some() {
@@ -175,6 +193,29 @@ impl RateControl {
         };
         let higher = (self.bps + step).min(limit);
         self.set_bitrate(reading.now_us, higher);
+    }
+
+    /// Whether nothing speaks against more: enough of it is used, and no queue stands that may be ours.
+    fn may_grow(&mut self, reading: &Reading) -> bool {
+        if reading.is_limited {
+            return false;
+        }
+        if reading.wait_s <= WAIT_S {
+            self.standing = None;
+            return true;
+        }
+        let standing = self.standing.get_or_insert(Standing {
+            since_us: reading.now_us,
+            has_yielded: false,
+        });
+        let stands_us = reading.now_us - standing.since_us;
+        if stands_us > AGAIN_US {
+            self.standing = None;
+        } else if stands_us > YIELD_US && !standing.has_yielded {
+            standing.has_yielded = true;
+            self.fall(reading);
+        }
+        stands_us > FOREIGN_US
     }
 
     /// Growth near the capacity, in bits per second and second: half a packet for each response.

@@ -99,6 +99,16 @@ impl LossControl {
         self.share
     }
 
+    /// Whether more is lost than would be at any rate: a queue is full.
+    pub(super) fn is_filling(&self) -> bool {
+        self.share > FILLING * self.inherent + SHARE_MIN / 2.0
+    }
+
+    /// A probe found that there is room for this much.
+    pub(super) fn handle_probe(&mut self, bps: f64) {
+        self.limit_bps = self.limit_bps.map(|limit| limit.max(bps));
+    }
+
     /// A packet that was sent then has arrived or is lost. Whether that completes an observation.
     pub(super) fn handle_packet(&mut self, sent_us: i64, bytes: u16, is_lost: bool) -> bool {
         let since_us = *self.open.since_us.get_or_insert(sent_us);
@@ -162,8 +172,11 @@ impl LossControl {
         };
         self.inherent = inherent;
         // More is lost than would be at any rate: not the time to try for more.
-        let is_filling = self.share > FILLING * inherent + SHARE_MIN / 2.0;
-        let rate = if is_filling { rate.min(current) } else { rate };
+        let rate = if self.is_filling() {
+            rate.min(current)
+        } else {
+            rate
+        };
         self.limit_bps = (rate < allowed_bps).then_some(rate);
     }
 

@@ -59,6 +59,12 @@ const RTT_US_MAX: i64 = 5_000_000;
 const FULL_S: f64 = 0.15;
 const FULL_LOSS: f64 = 0.04;
 
+/// While packets wait for longer than this, in seconds, a probe would only make it worse.
+const CALM_S: f64 = 0.06;
+
+/// When nothing was sent for so long, queues are empty.
+const IDLE_US: i64 = 1_000_000;
+
 /// Nothing is paced for so long after the first feedback: the probes of the start are on their way.
 const START_US: i64 = 2_000_000;
 
@@ -203,6 +209,11 @@ impl Estimator {
         self.remb_bps = Some(bitrate_bps as f64);
     }
 
+    /// The round trip by the subscriber's reports, which do not wait for their turn.
+    pub fn handle_rtt(&mut self, rtt: Duration) {
+        self.rtt_us = Some(rtt.as_micros() as i64).filter(|us| *us < RTT_US_MAX);
+    }
+
     /// The subscriber would be sent this much if there were room, in bits per second: probes seek it.
     pub fn handle_wanted(&mut self, bitrate_bps: u64) {
         self.prober.handle_wanted(bitrate_bps as f64);
@@ -251,24 +262,24 @@ impl Estimator {
         (own as u64).clamp(ESTIMATE_BPS_MIN, ESTIMATE_BPS_MAX)
     }
 
-    /// How fast media may leave, in bits per second; without bound until feedback has come and the probes
-    /// of the start are over.
+    /// How fast media may leave, in bits per second; without bound until the target is settled by feedback.
     #[must_use]
     pub fn pacing_bps(&self) -> u64 {
-        let is_known = self.told.is_some_and(|told| {
-            !self.prober.is_starting() || told.last_us - told.first_us > START_US
-        });
-        if is_known {
+        if self.told.is_some() && self.is_settled() {
             (PACING_FACTOR * self.target_bps() as f64) as u64
         } else {
             u64::MAX
         }
     }
 
-    /// Whether feedback has ever come.
+    /// Whether the target is what its network carries: feedback has come and the probes of the start are over, or
+    /// the subscriber said so itself. Until then it is where the search begins.
     #[must_use]
-    pub fn is_told(&self) -> bool {
-        self.told.is_some()
+    pub fn is_settled(&self) -> bool {
+        match self.told {
+            Some(told) => !self.prober.is_starting() || told.last_us - told.first_us > START_US,
+            None => self.remb_bps.is_some(),
+        }
     }
 
     /// The round trip as feedback shows it, which waits for its turn at the receiver.
@@ -318,10 +329,19 @@ impl Estimator {
             now_us,
             estimate_bps: self.own_bps(),
             is_limited: self.limited.is_limited(),
-            is_calm: self.usage() == Usage::Normal
-                && self.control.is_increasing()
-                && self.loss.limit_bps().is_none(),
+            is_calm: self.is_idle(now_us)
+                || (self.usage() == Usage::Normal
+                    && self.control.is_increasing()
+                    && self.queue.wait_s() < CALM_S
+                    && !self.loss.is_filling()),
         }
+    }
+
+    /// Whether nothing is on its way, so that what was known of the network may be out of date.
+    fn is_idle(&self, now_us: i64) -> bool {
+        self.told.is_some_and(|told| {
+            now_us - told.last_us > IDLE_US && self.history.sent_us(told.sent, now_us).is_none()
+        })
     }
 
     /// A feedback's reference time, with the wraps of its 24 bits.
@@ -369,6 +389,7 @@ impl Estimator {
             && self.usage() != Usage::Over
         {
             self.control.handle_probe(now_us, bps);
+            self.loss.handle_probe(bps);
         }
     }
 }

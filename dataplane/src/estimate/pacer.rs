@@ -8,15 +8,29 @@ use crate::limits::{PACING_BURST, PACING_BURST_BYTES, PROBE_PACKETS_MIN};
 /// What is due within this time leaves with what is due now.
 const SLACK: Duration = Duration::from_micros(500);
 
-/// A probe of which nothing could be sent for so long is given up.
-const PROBE_PATIENCE: Duration = Duration::from_millis(500);
+/// What of a probe leaves at once: packets closer together than this say more of timers than of the network.
+const PROBE_BURST: Duration = Duration::from_millis(2);
 
-/// A bucket that empties at a rate, kept as the time at which it is empty.
+/// A rate that bounds nothing.
+const UNBOUNDED: u64 = u64::MAX;
+
+/// A bucket that empties at the media's rate, and one for the padding of a probe.
+///
+/// What media there is counts for a probe, but does not wait for it: a probe is not slower than media are.
 #[derive(Debug)]
 pub struct Pacer {
+    media: Bucket,
+    probe: Option<Sending>,
+}
+
+/// A bucket, kept as the time at which it is empty.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
     /// When all that was sent has left at the rate that it was sent at.
     empty_at: Instant,
-    probe: Option<Sending>,
+    rate_bps: u64,
+    /// What it holds.
+    holds: Duration,
 }
 
 /// A probe on its way out.
@@ -25,104 +39,127 @@ struct Sending {
     probe: Probe,
     sent_bytes: usize,
     sent: usize,
-    moved_at: Instant,
+    bucket: Bucket,
 }
 
 impl Pacer {
-    /// An empty bucket.
+    /// An empty bucket that bounds nothing.
     #[must_use]
     pub fn new(now: Instant) -> Pacer {
         Pacer {
-            empty_at: now,
+            media: Bucket {
+                empty_at: now,
+                rate_bps: UNBOUNDED,
+                holds: PACING_BURST,
+            },
             probe: None,
         }
     }
 
-    /// Bytes that may leave now; what leaves may be longer by a packet. While a probe is sent, these
-    /// are its bytes: what there is no media for is padding.
-    #[must_use]
-    pub fn budget(&self, now: Instant, rate_bps: u64) -> usize {
-        let (burst, rate_bps) = self.bucket(rate_bps);
-        let full_at = now + burst;
-        let room = full_at.saturating_duration_since(self.empty_at.max(now));
-        let least = usize::from(!room.is_zero());
-        bytes_in(room, rate_bps).max(least)
+    /// Media may leave at so many bits per second from now on, or, with `u64::MAX`, as it comes.
+    pub fn set_rate(&mut self, rate_bps: u64) {
+        self.media.rate_bps = rate_bps.max(1);
+        self.media.holds = PACING_BURST.max(self.media.time_for(PACING_BURST_BYTES));
     }
 
-    /// When something may leave, where nothing may now.
+    /// Bytes of media that may leave now; what leaves may be longer by a packet.
     #[must_use]
-    pub fn due(&self, now: Instant, rate_bps: u64) -> Option<Instant> {
-        let (burst, _) = self.bucket(rate_bps);
-        let due = self.empty_at.checked_sub(burst)?;
-        (due >= now).then_some(due + SLACK)
+    #[inline]
+    pub fn allowance(&self, now: Instant) -> usize {
+        self.media.allowance(now)
+    }
+
+    /// When media may leave, where none may now.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Option<Instant> {
+        self.media.due(now)
+    }
+
+    /// Bytes that a probe lacks now; what leaves may be longer by a packet.
+    #[must_use]
+    pub fn probe_allowance(&self, now: Instant) -> usize {
+        let probe = self.probe.as_ref();
+        probe.map_or(0, |sending| sending.bucket.allowance(now))
+    }
+
+    /// When a probe goes on.
+    #[must_use]
+    pub fn probe_due(&self, now: Instant) -> Option<Instant> {
+        let sending = self.probe.as_ref()?;
+        Some(sending.bucket.due(now).unwrap_or(now + SLACK))
     }
 
     /// So many bytes in so many packets left.
-    pub fn handle_sent(&mut self, now: Instant, rate_bps: u64, (bytes, packets): (usize, usize)) {
-        let (_, rate_bps) = self.bucket(rate_bps);
-        self.empty_at = self.empty_at.max(now) + time_for(bytes, rate_bps);
-        let Some(sending) = &mut self.probe else {
-            return;
-        };
-        sending.sent_bytes += bytes;
-        sending.sent += packets;
-        sending.moved_at = now;
-        if sending.sent_bytes >= sending.probe.bytes && sending.sent >= PROBE_PACKETS_MIN {
-            self.probe = None;
+    #[inline]
+    pub fn handle_sent(&mut self, now: Instant, (bytes, packets): (usize, usize)) {
+        self.media.handle_sent(now, bytes);
+        if let Some(sending) = &mut self.probe {
+            sending.bucket.handle_sent(now, bytes);
+            sending.sent_bytes += bytes;
+            sending.sent += packets;
+            if sending.sent_bytes >= sending.probe.bytes && sending.sent >= PROBE_PACKETS_MIN {
+                self.probe = None;
+            }
         }
     }
 
     /// A probe is to be sent from now on.
     pub fn begin_probe(&mut self, now: Instant, probe: Probe) {
-        self.empty_at = self.empty_at.min(now);
         self.probe = Some(Sending {
-            probe,
             sent_bytes: 0,
             sent: 0,
-            moved_at: now,
+            bucket: Bucket {
+                empty_at: now,
+                rate_bps: probe.bitrate_bps.max(1),
+                holds: PROBE_BURST,
+            },
+            probe,
         });
+    }
+
+    /// The probe is given up, because there is nothing to send.
+    pub fn end_probe(&mut self) {
+        self.probe = None;
     }
 
     /// The cluster that what leaves now belongs to.
     #[must_use]
+    #[inline]
     pub fn cluster(&self) -> Option<u8> {
         self.probe.as_ref().map(|sending| sending.probe.cluster)
     }
+}
 
-    /// Gives a probe up of which nothing could be sent for long.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        let is_stuck =
-            |sending: &Sending| now.saturating_duration_since(sending.moved_at) > PROBE_PATIENCE;
-        if self.probe.as_ref().is_some_and(is_stuck) {
-            self.probe = None;
+impl Bucket {
+    #[inline]
+    fn allowance(&self, now: Instant) -> usize {
+        if self.rate_bps == UNBOUNDED {
+            return usize::MAX;
+        }
+        let waits = self.empty_at.saturating_duration_since(now);
+        let room = self.holds.saturating_sub(waits);
+        let least = usize::from(!room.is_zero());
+        let bytes = room.as_micros() as u64 * (self.rate_bps / 1_000) / 8_000;
+        (bytes as usize).max(least)
+    }
+
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let due = self.empty_at.checked_sub(self.holds)?;
+        (self.rate_bps != UNBOUNDED && due >= now).then_some(due + SLACK)
+    }
+
+    #[inline]
+    fn handle_sent(&mut self, now: Instant, bytes: usize) {
+        if self.rate_bps != UNBOUNDED {
+            self.empty_at = self.empty_at.max(now) + self.time_for(bytes);
         }
     }
 
-    /// How far ahead of its rate what is sent may be, and the rate.
-    fn bucket(&self, rate_bps: u64) -> (Duration, u64) {
-        match &self.probe {
-            Some(sending) => (SLACK, sending.probe.bitrate_bps),
-            None => (
-                PACING_BURST.max(time_for(PACING_BURST_BYTES, rate_bps)),
-                rate_bps,
-            ),
-        }
+    /// How long so many bytes take.
+    fn time_for(&self, bytes: usize) -> Duration {
+        let bits = bytes as u64 * 8_000_000_000;
+        Duration::from_nanos(bits.checked_div(self.rate_bps).unwrap_or(0))
     }
-}
-
-/// How long so many bytes take at a rate.
-fn time_for(bytes: usize, rate_bps: u64) -> Duration {
-    Duration::from_nanos(
-        (bytes as u64 * 8_000_000_000)
-            .checked_div(rate_bps)
-            .unwrap_or(0),
-    )
-}
-
-/// How many bytes a rate carries in a time.
-fn bytes_in(time: Duration, rate_bps: u64) -> usize {
-    let bytes = u128::from(rate_bps) * time.as_nanos() / 8_000_000_000;
-    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -134,15 +171,15 @@ mod tests {
     fn a_burst_leaves_at_once_and_the_rest_at_its_rate() {
         let start = Instant::now();
         let mut pacer = Pacer::new(start);
-        let rate = 2_400_000;
+        pacer.set_rate(2_400_000);
         let mut sent = 0;
         let mut now = start;
         while now < start + Duration::from_secs(1) {
-            while pacer.budget(now, rate) > 0 {
-                pacer.handle_sent(now, rate, (1_200, 1));
+            while pacer.allowance(now) > 0 {
+                pacer.handle_sent(now, (1_200, 1));
                 sent += 1_200;
             }
-            let due = pacer.due(now, rate).unwrap();
+            let due = pacer.due(now).unwrap();
             assert!(due > now && due < now + Duration::from_millis(10));
             now = due;
         }
@@ -155,16 +192,17 @@ mod tests {
         let now = Instant::now();
         let mut pacer = Pacer::new(now);
         for _ in 0..1_000 {
-            pacer.handle_sent(now, u64::MAX, (60_000, 50));
-            assert!(pacer.budget(now, u64::MAX) > 1_000_000);
-            assert_eq!(pacer.due(now, u64::MAX), None);
+            pacer.handle_sent(now, (60_000, 50));
+            assert_eq!(pacer.allowance(now), usize::MAX);
+            assert_eq!(pacer.due(now), None);
         }
     }
 
     #[test]
-    fn a_probe_leaves_at_its_own_rate_or_not_at_all() {
+    fn a_probe_is_filled_at_its_rate_and_media_do_not_wait_for_it() {
         let start = Instant::now();
         let mut pacer = Pacer::new(start);
+        assert_eq!(pacer.probe_allowance(start), 0);
         let probe = Probe {
             cluster: 3,
             bitrate_bps: 960_000,
@@ -173,15 +211,17 @@ mod tests {
         pacer.begin_probe(start, probe);
         let mut now = start;
         let mut left = Vec::new();
-        while pacer.cluster() == Some(3) {
-            assert!(pacer.budget(now, 300_000) > 0);
-            pacer.handle_sent(now, 300_000, (1_200, 1));
+        while let Some(due) = pacer.probe_due(now) {
+            now = due;
+            assert!(pacer.probe_allowance(now) > 0);
+            assert_eq!(pacer.allowance(now), usize::MAX);
+            assert_eq!(pacer.cluster(), Some(3));
+            pacer.handle_sent(now, (1_200, 1));
             left.push((now - start).as_millis());
-            now = pacer.due(now, 300_000).unwrap_or(now);
         }
-        assert_eq!(left, [0, 10, 20, 30, 40]);
+        assert_eq!(left, [0, 9, 19, 29, 39]);
         pacer.begin_probe(now, probe);
-        pacer.handle_timeout(now + Duration::from_secs(1));
+        pacer.end_probe();
         assert_eq!(pacer.cluster(), None);
     }
 }

@@ -21,12 +21,18 @@ const FURTHER_FACTOR: f64 = 2.0;
 const LIMITED_FACTOR: f64 = 2.0;
 const BUSY_FACTOR: f64 = 1.5;
 
+/// Who sends all that the estimate allows probes so much more seldom: it grows by itself.
+const BUSY_PATIENCE: i64 = 2;
+
 /// What is probed beyond what is wanted.
 const HEADROOM: f64 = 1.2;
 
 /// Whether a large fall was a mistake is probed at this part of what was, within this time.
 const RECOVERY: f64 = 0.85;
-const RECOVERY_US: i64 = 5_000_000;
+const RECOVERY_US: i64 = 15_000_000;
+
+/// What that must be of the estimate where all of it is used: to take back what others got is not fair.
+const BUSY_FALL: f64 = 1.7;
 
 /// Between two probes that somebody asked for, at least.
 const GAP_US: i64 = 1_000_000;
@@ -161,7 +167,10 @@ impl Prober {
         }
         let rate = match self.queue.iter_mut().find_map(Option::take) {
             Some(rate) => rate,
-            None => self.occasion(situation)?,
+            None => {
+                self.end_start();
+                self.occasion(situation)?
+            }
         };
         let now_us = situation.now_us;
         self.last_us = now_us;
@@ -194,7 +203,12 @@ impl Prober {
         if let Some((at_us, bps)) = self.fallen {
             self.fallen = None;
             let rate = (RECOVERY * bps).min(self.top());
-            if now_us - at_us < RECOVERY_US && rate > HEADROOM * estimate_bps {
+            let least = if situation.is_limited {
+                HEADROOM
+            } else {
+                BUSY_FALL
+            };
+            if now_us - at_us < RECOVERY_US && rate > least * estimate_bps {
                 return Some(rate);
             }
         }
@@ -205,14 +219,15 @@ impl Prober {
         let is_asked = std::mem::take(&mut self.is_asked);
         if is_asked {
             self.interval_us = PROBE_INTERVAL.as_micros() as i64;
-        } else if since_us < self.interval_us {
+        }
+        let (factor, patience) = if situation.is_limited {
+            (LIMITED_FACTOR, 1)
+        } else {
+            (BUSY_FACTOR, BUSY_PATIENCE)
+        };
+        if !is_asked && since_us < patience * self.interval_us {
             return None;
         }
-        let factor = if situation.is_limited {
-            LIMITED_FACTOR
-        } else {
-            BUSY_FACTOR
-        };
         Some((factor * estimate_bps).min(self.top()))
     }
 
@@ -294,6 +309,11 @@ impl Prober {
                 self.interval_us = (2 * self.interval_us).min(most);
             }
         }
+        self.end_start();
+    }
+
+    /// The start is over when there is nothing left of it.
+    fn end_start(&mut self) {
         let is_last = !self.clusters.iter().any(|cluster| cluster.is_open)
             && self.queue.iter().all(Option::is_none);
         if self.start == Start::Probing && is_last {
@@ -490,7 +510,7 @@ mod tests {
                 assert!(send(&mut prober, &situation, probe, 9e5).is_some());
             }
         }
-        assert!(probes.len() < 10, "{probes:?}");
+        assert!(probes.len() < 20, "{probes:?}");
         prober.handle_wanted(3e6);
         assert!(prober.poll(&calm(300_000_000, 1e6)).is_some());
         prober.handle_wanted(8e5);

@@ -1,10 +1,10 @@
-//! How long packets wait on the way: their delay beyond the least of the last minute.
+//! How long packets wait on the way: their delay beyond the least of the last seconds.
 //!
 //! A trend says that a queue grows. One that is full no longer does, and one that is very long takes many
 //! seconds to drain at a rate that is just below what the network carries: for both its length must be known.
 
-/// The least delay is that of this many microseconds, and of as many before them.
-const SPAN_US: i64 = 30_000_000;
+/// The least delay is that of this many microseconds and of as many before them.
+const SPAN_US: i64 = 8_000_000;
 
 /// How much of a delay comes from the one before.
 const SMOOTHING: f64 = 0.9;
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_counts_is_the_delay_beyond_the_least_of_a_minute() {
+    fn what_counts_is_the_delay_beyond_the_least_of_the_last_seconds() {
         let mut queue = Queue::default();
         let mut run = |from_s: i64, to_s: i64, delay_us: i64| {
             for tick in from_s * 50..to_s * 50 {
@@ -55,10 +55,10 @@ mod tests {
             (queue.wait_s() * 1e3).round() as i64
         };
         assert_eq!(run(0, 10, 50_000), 0);
-        assert_eq!(run(10, 20, 350_000), 300);
-        assert_eq!(run(20, 30, 70_000), 20);
+        assert_eq!(run(10, 15, 350_000), 300);
+        assert_eq!(run(15, 18, 70_000), 20);
         // Another route, to which it gets used.
-        assert_eq!(run(30, 40, 150_000), 100);
-        assert_eq!(run(40, 140, 150_000), 0);
+        assert_eq!(run(18, 22, 150_000), 100);
+        assert_eq!(run(22, 60, 150_000), 0);
     }
 }

@@ -78,7 +78,7 @@ fn feedback_of_what_was_never_sent_changes_nothing() {
     let ticks = [Some(5); 100];
     let surprises = tell(&mut estimator, start, 40_000, &ticks);
     assert_eq!(surprises.unknown, 100);
-    assert!(!estimator.is_told());
+    assert!(!estimator.is_settled());
     estimator.handle_sent(start, 1_000);
     let at = start + Duration::from_millis(50);
     assert_eq!(

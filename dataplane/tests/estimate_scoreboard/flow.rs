@@ -117,26 +117,27 @@ impl Flow {
         }
         self.estimator.handle_timeout(now);
         self.make_frame(now);
-        self.pacer.handle_timeout(now);
         if self.pacer.cluster().is_none()
             && !self.is_paused
             && let Some(probe) = self.estimator.poll_probe(now)
         {
             self.pacer.begin_probe(now, probe);
         }
-        let pace = self.estimator.pacing_bps();
-        while self.pacer.budget(now, pace) > 0 {
+        self.pacer.set_rate(self.estimator.pacing_bps());
+        loop {
             let cluster = self.pacer.cluster();
-            let bytes = match (self.waiting.pop_front(), cluster) {
-                (Some(bytes), _) => bytes,
-                (None, Some(_)) => PACKET_BYTES,
-                (None, None) => break,
+            let may_leave = self.pacer.allowance(now) > 0;
+            let media = self.waiting.pop_front_if(|_| may_leave);
+            let bytes = match media {
+                Some(bytes) => bytes,
+                None if self.pacer.probe_allowance(now) > 0 => PACKET_BYTES,
+                None => break,
             };
             match cluster {
                 Some(cluster) => self.estimator.handle_probe_sent(now, bytes, cluster),
                 None => self.estimator.handle_sent(now, bytes),
             };
-            self.pacer.handle_sent(now, pace, (bytes, 1));
+            self.pacer.handle_sent(now, (bytes, 1));
             send(Packet {
                 number: self.sent,
                 bytes,
