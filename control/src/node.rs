@@ -214,7 +214,8 @@ impl State {
             Event::Closed { .. }
             | Event::TrackStarted { .. }
             | Event::Speaking { .. }
-            | Event::Chosen { .. } => {}
+            | Event::Chosen { .. }
+            | Event::Downlink { .. } => {}
         }
         self.rooms.handle_event(now, worker, event);
     }

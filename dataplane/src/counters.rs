@@ -50,6 +50,12 @@ counters! {
     nacks_sent,
     /// Transport-wide feedbacks sent to publishers: when their packets arrived.
     transport_feedback_sent,
+    /// Transport-wide feedbacks received from subscribers.
+    transport_feedback_received,
+    /// Packets of padding sent to subscribers, to see how much their networks carry.
+    padding_sent,
+    /// How often a subscriber's video had to wait for its pace.
+    paced,
     /// NACKed packet numbers received from subscribers.
     nacks_received,
     /// Changes of subscribers from one encoding of a stream to another, or from none to one.
@@ -78,6 +84,12 @@ counters! {
     drop_rtp_malformed,
     /// Dropped: malformed RTCP.
     drop_rtcp_malformed,
+    /// Dropped: malformed transport-wide feedback, or from a subscriber whose packets have no such numbers.
+    drop_feedback_malformed,
+    /// Ignored in feedback: packets that were never sent, or so long ago that nobody remembers.
+    feedback_unknown,
+    /// Ignored in feedback: packets that were said to have arrived before.
+    feedback_repeated,
     /// Dropped: media before the handshake was done.
     drop_no_keys,
     /// Dropped: SRTP or SRTCP authentication failed.

@@ -59,6 +59,18 @@ pub enum Event {
         /// What is sent from now on, or as soon as a key frame lets it.
         sent: Sent,
     },
+    /// What a session's network carries, by what it says of the packets that it is sent; when that has
+    /// changed by a tenth, and within a second when it has changed at all.
+    Downlink {
+        /// The session.
+        session: SessionId,
+        /// Bits per second.
+        estimate_bps: u64,
+        /// Packets lost of late, of a thousand.
+        loss_permille: u16,
+        /// The round trip, in microseconds, once it is known.
+        rtt_us: Option<u64>,
+    },
     /// What was counted so far, and how each track fares; sent about once a second by each worker.
     Report(Box<Report>),
     /// The worker failed and started again with an empty engine: every session, track and sender

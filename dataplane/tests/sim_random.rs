@@ -166,11 +166,11 @@ fn whatever_people_do_the_invariants_hold() {
             let pause = day.rng.below(400);
             day.world.run_for(Duration::from_millis(pause));
         }
-        // The weather clears, and after a while everybody gets everything.
+        // The weather clears, and once that was found out everybody gets everything.
         for seat in day.people.clone() {
             day.world.set_network(seat, LinkSpec::default());
         }
-        day.world.run_for(Duration::from_secs(5));
+        day.world.run_for(Duration::from_secs(15));
         let before: Vec<u64> = frames(&day);
         day.world.run_for(Duration::from_secs(2));
         for (((seat, sender, track), before), after) in

@@ -230,6 +230,11 @@ pub enum RoomEvent {
         #[serde(skip_serializing_if = "Option::is_none")]
         pause: Option<Pause>,
     },
+    /// What the person's network carries, as far as the node can tell by what arrives.
+    Estimate {
+        /// Bits per second.
+        bps: u64,
+    },
     /// How good a picture of the person's anybody wants: the encodings above need not be sent.
     Wanted {
         /// Which of their pictures.

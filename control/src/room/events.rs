@@ -31,6 +31,11 @@ impl Rooms {
                 sender,
                 sent,
             } => self.on_chosen(*session, *sender, *sent),
+            Event::Downlink {
+                session,
+                estimate_bps,
+                ..
+            } => self.on_downlink(*session, *estimate_bps),
         }
     }
 

@@ -127,6 +127,16 @@ impl Rooms {
         self.effects.push_back(Effect::Notify { person, event });
     }
 
+    /// What a receiver's network carries is another amount.
+    pub(super) fn on_downlink(&mut self, session: SessionId, estimate_bps: u64) {
+        let owner = self.sessions.get(&session).map(|session| &session.owner);
+        if let Some(Owner::Page(person)) = owner {
+            let person = person.clone();
+            let event = RoomEvent::Estimate { bps: estimate_bps };
+            self.effects.push_back(Effect::Notify { person, event });
+        }
+    }
+
     /// Tells publishers which qualities of their pictures anybody wants, where that changed.
     pub(super) fn tell_wants(&mut self) {
         if !std::mem::take(&mut self.wants_changed) {

@@ -196,6 +196,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             | Event::TrackStarted { .. }
             | Event::Speaking { .. }
             | Event::Chosen { .. }
+            | Event::Downlink { .. }
             | Event::WorkerRestarted => {}
         }
         self.outbox.push(event);

@@ -207,7 +207,11 @@ impl Engine {
             self.carry_out_choice(now, demand);
         }
         self.demands = demands;
-        let _ = wanted_bps;
+        let wanted_bps = (audio_bps + wanted_bps) * ROOM_TO_RISE / 100;
+        let session = self.sessions.get_mut(key);
+        if let Some(downlink) = session.and_then(|session| session.downlink.as_mut()) {
+            downlink.handle_wanted(wanted_bps);
+        }
     }
 
     /// What a sender of audio weighs.

@@ -42,6 +42,7 @@ impl Engine {
             Command::AddSender { session, sender } => {
                 let key = *self.names.sessions.get(&session)?;
                 self.add_sender(key, *sender);
+                self.open_downlink(now, key);
             }
             Command::RemoveSender { sender } => {
                 let key = *self.names.senders.get(&sender)?;

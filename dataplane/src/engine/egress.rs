@@ -11,7 +11,7 @@ use super::numbering::{Numbers, Shift};
 use super::planner::Planner;
 use super::sender::{Route, Sender, SenderKey, Treatment};
 use super::session::{Session, SessionKey};
-use super::thinning::Lateness;
+use super::thinning::{Late, Lateness};
 use super::track::{Track, TrackKey};
 use super::{Engine, clock::Ntp};
 use crate::limits::BURST_SEGMENTS_MAX;
@@ -24,6 +24,9 @@ const HEADER_LEN: usize = 12;
 
 /// Bytes of the original sequence number in a retransmission (RFC 4588 section 4).
 pub(super) const OSN_LEN: usize = 2;
+
+/// Padding of a packet that is nothing else: as much as its length field can say.
+pub(super) const FILLER_LEN: usize = 255;
 
 /// How many sessions before its turn a session is touched..
 const SESSION_AHEAD: usize = 4;
@@ -69,13 +72,13 @@ impl Encoded {
         entry: &Entry,
         list: &[u8],
         shift: Shift,
-    ) -> &ExtensionBlock {
+    ) -> &mut ExtensionBlock {
         let of = (key, (!list.is_empty()).then(|| entry.position()));
         if self.of != Some(of) {
             sender.extensions(list, shift, self.send_time, &mut self.block);
             self.of = Some(of);
         }
-        &self.block
+        &mut self.block
     }
 }
 
@@ -93,6 +96,8 @@ pub(super) struct Planned {
     pub(super) rtx: Option<u64>,
     /// Whether the picture ends with it for this receiver.
     pub(super) ends_picture: bool,
+    /// Whether it is only padding, which goes with the retransmissions; `entry` then says what it would be.
+    pub(super) is_filler: bool,
     pub(super) piece: Piece,
 }
 
@@ -180,19 +185,35 @@ impl Engine {
         let session = self.sessions.get_mut(key)?;
         let path = session.ice.media_path()?;
         self.plan.begin(ntp);
+        let downlink = session.downlink.as_deref();
+        let lacks = downlink.and_then(|downlink| downlink.probe_allowance(now));
+        let late = match downlink {
+            Some(downlink) if downlink.was_paced(now) => Late::paced(now),
+            Some(_) | None => late,
+        };
         let mut planner = Planner {
             tracks: &self.tracks,
             senders: &mut self.senders,
             counters: &mut self.counters,
             plan: &mut self.plan,
             lateness: Lateness::new(late),
+            allowance: downlink.map_or(usize::MAX, |downlink| downlink.allowance(now)),
         };
         planner.plan_resends(session);
         planner.plan_media(session, soon);
+        if let Some(lacks) = lacks {
+            planner.plan_filler(session, lacks);
+        }
+        let is_spent = planner.allowance == 0;
         if let Some(track) = planner.lateness.keyframe_wanted() {
             self.request_keyframe(now, track);
         }
-        let len = self.write_burst(key, slot)?;
+        let len = self.write_burst(now, key, slot);
+        if is_spent || lacks.is_some() {
+            let is_in_vain = len.is_none() && lacks.is_some_and(|lacks| lacks > 0);
+            self.begin_pace(now, key, is_spent, is_in_vain);
+        }
+        let len = len?;
         let segment = self.plan.burst.segment.min(len);
         self.count_send(now);
         Some(Transmit { path, len, segment })
@@ -215,9 +236,9 @@ impl Engine {
     }
 
     /// Writes and seals what was planned, and returns its length; `None` for nothing.
-    fn write_burst(&mut self, key: SessionKey, slot: &mut [u8]) -> Option<usize> {
-        let session = self.sessions.get_mut(key)?;
-        let seal = &session.keys.as_ref()?.seal;
+    fn write_burst(&mut self, now: Instant, key: SessionKey, slot: &mut [u8]) -> Option<usize> {
+        let Session { keys, downlink, .. } = self.sessions.get_mut(key)?;
+        let seal = &keys.as_ref()?.seal;
         let Plan {
             packets,
             burst,
@@ -234,10 +255,14 @@ impl Engine {
                 sender.handle_padded(planned.numbers.sequence);
             }
             let track = self.tracks.get(planned.track)?;
-            let list = track.log.extensions(&planned.entry);
+            let list = planned.extensions(track);
             let shift = planned.numbers.shift;
             let block = extensions.block((planned.sender, sender), &planned.entry, list, shift);
             let room = slot.get_mut(len..len + planned.piece.len + padding)?;
+            if let Some(downlink) = downlink.as_mut().filter(|_| sender.is_numbered) {
+                let number = downlink.handle_packet(now, room.len());
+                block.set_first(number.to_be_bytes());
+            }
             let written = planned.write(room, sender, track, block, seal, padding as u8);
             // A packet that was planned fits: its size was counted with the same extensions.
             debug_assert_eq!(written, Some(room.len()), "a packet is as long as planned");
@@ -245,6 +270,9 @@ impl Engine {
             indices.push(planned.index());
         }
         seal.sign_burst(slot.get_mut(..len)?, burst.segment, indices)?;
+        if let Some(downlink) = downlink {
+            downlink.handle_burst(now, (len, packets.len()));
+        }
         (len > 0).then_some(len)
     }
 }
@@ -265,6 +293,15 @@ impl Planned {
         self.rtx.unwrap_or(self.numbers.sequence)
     }
 
+    /// The header extensions that it has of its own.
+    fn extensions<'a>(&self, track: &'a Track) -> &'a [u8] {
+        if self.is_filler {
+            &[]
+        } else {
+            track.log.extensions(&self.entry)
+        }
+    }
+
     /// Whether its picture has another number for this receiver.
     fn is_renumbered(&self) -> bool {
         let shift = self.numbers.shift;
@@ -281,6 +318,9 @@ impl Planned {
         seal: &SealKey,
         padding: u8,
     ) -> Option<usize> {
+        if self.is_filler {
+            return self.write_filler(room, sender, block, seal);
+        }
         let body = self.route.body(track.log.payload(&self.entry))?;
         let mut header = RtpHeader {
             marker: self.entry.stamp.marker || self.ends_picture,
@@ -330,5 +370,26 @@ impl Planned {
                 seal.seal_rtp_in_place_of_burst(room, header_len, body.len(), index)
             }
         }
+    }
+
+    /// Writes a packet of the retransmissions that is nothing but padding (RFC 3550 section 5.1).
+    fn write_filler(
+        &self,
+        room: &mut [u8],
+        sender: &Sender,
+        block: &ExtensionBlock,
+        seal: &SealKey,
+    ) -> Option<usize> {
+        let index = self.rtx?;
+        let header = RtpHeader {
+            marker: false,
+            payload_type: self.route.rtx?,
+            sequence: index as u16,
+            timestamp: self.numbers.timestamp,
+            ssrc: sender.spec.rtx?,
+            padding: true,
+        };
+        let header_len = header.write(room, block)?;
+        seal.seal_rtp_of_burst(room, header_len, &[], FILLER_LEN as u8, index)
     }
 }

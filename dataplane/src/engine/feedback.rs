@@ -63,13 +63,13 @@ impl Engine {
             RtcpPacket::Fir { entries, .. } => {
                 entries.for_each(|(media, _)| self.on_picture_loss(now, key, media));
             }
-            // We do not estimate bandwidth yet. A source that says goodbye falls silent by itself,
-            // and its successor announces itself by its first packet.
-            RtcpPacket::Remb { .. }
-            | RtcpPacket::TransportFeedback { .. }
-            | RtcpPacket::Bye { .. }
-            | RtcpPacket::Sdes
-            | RtcpPacket::Other => {}
+            RtcpPacket::Remb {
+                bitrate_bps, ssrcs, ..
+            } => self.on_remb(now, key, bitrate_bps, ssrcs),
+            RtcpPacket::TransportFeedback { raw } => self.on_transport_feedback(now, key, raw),
+            // A source that says goodbye falls silent by itself, and its successor announces itself
+            // by its first packet.
+            RtcpPacket::Bye { .. } | RtcpPacket::Sdes | RtcpPacket::Other => {}
         }
     }
 
@@ -122,7 +122,11 @@ impl Engine {
             return;
         };
         let sample = middle_to_duration(travelled);
-        session.rtt = Some(session.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8));
+        let rtt = session.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8);
+        session.rtt = Some(rtt);
+        if let Some(downlink) = &mut session.downlink {
+            downlink.handle_rtt(rtt);
+        }
     }
 
     fn on_nack(

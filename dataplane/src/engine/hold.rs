@@ -282,7 +282,7 @@ impl Engine {
                 continue;
             }
             session.wait(kind).end();
-            if !session.is_ready {
+            if session.becomes_ready(kind) {
                 session.is_ready = true;
                 self.ready.push_back(session_key);
             }
@@ -299,7 +299,7 @@ impl Engine {
             let until = wait.until;
             match until {
                 Some(until) if until > soon => self.hold.hold((key, session), kind, until),
-                Some(_) if !session.is_ready => {
+                Some(_) if session.becomes_ready(kind) => {
                     session.is_ready = true;
                     self.ready.push_back(key);
                 }

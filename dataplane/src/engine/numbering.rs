@@ -274,6 +274,12 @@ impl Numbering {
         Some(self.highest?.sequence)
     }
 
+    /// The timestamp of the packet with that number, or of where it begins.
+    pub(super) fn last_timestamp(&self) -> u32 {
+        self.highest
+            .map_or(self.start.1, |highest| highest.timestamp)
+    }
+
     /// The first number that is free, whatever comes.
     pub(super) fn next(&self) -> u64 {
         self.highest().map_or(self.start.0, |highest| highest + 1)

@@ -1,10 +1,11 @@
 //! What a burst holds: what waits for one session, packet by packet, as far as it may leave now.
 
 use super::burst::Piece;
-use super::egress::{OSN_LEN, Plan, Planned};
+use super::downlink;
+use super::egress::{FILLER_LEN, OSN_LEN, Plan, Planned};
 use super::hold::Soon;
 use super::log::{Entry, Stamp};
-use super::numbering::Numbers;
+use super::numbering::{Numbers, Shift};
 use super::resend::Resend;
 use super::sender::{Route, Sender, SenderKey, Treatment};
 use super::session::Session;
@@ -28,6 +29,8 @@ pub(super) struct Planner<'a> {
     pub(super) counters: &'a mut Counters,
     pub(super) plan: &'a mut Plan,
     pub(super) lateness: Lateness,
+    /// Bytes of video that may leave now. Voices do not wait, but count.
+    pub(super) allowance: usize,
 }
 
 impl Planner<'_> {
@@ -51,6 +54,7 @@ impl Planner<'_> {
             {
                 sender.rtx_next += 1;
             }
+            self.allowance = self.allowance.saturating_sub(planned.piece.len);
             self.plan.packets.push(planned);
             self.counters.rtp_retransmitted += 1;
             done += 1;
@@ -93,7 +97,67 @@ impl Planner<'_> {
             numbers,
             rtx,
             ends_picture: source.layers.ends_picture(entry.stamp.layer),
+            is_filler: false,
             piece,
+        })
+    }
+
+    /// What a probe lacks in media, of so many bytes, is padding, with the retransmissions of a stream that has some.
+    pub(super) fn plan_filler(&mut self, session: &Session, lacks: usize) {
+        let Some(seal) = session.keys.as_ref().map(|keys| &keys.seal) else {
+            return;
+        };
+        let senders = &self.senders;
+        let mut keys = session.senders.iter().map(|(key, _)| *key);
+        let key = keys.find(|key| senders.get(*key).is_some_and(downlink::pads));
+        let planned = self.plan.packets.iter().map(|planned| planned.piece.len);
+        let mut lacks = lacks.saturating_sub(planned.sum());
+        while lacks > 0
+            && let Some(planned) = key.and_then(|key| self.filler(key, seal))
+        {
+            if !self.plan.burst.push(planned.piece) {
+                break;
+            }
+            if let Some(sender) = self.senders.get_mut(planned.sender) {
+                sender.rtx_next += 1;
+            }
+            lacks = lacks.saturating_sub(planned.piece.len);
+            self.plan.packets.push(planned);
+            self.counters.padding_sent += 1;
+        }
+    }
+
+    fn filler(&mut self, key: SenderKey, seal: &SealKey) -> Option<Planned> {
+        let sender = self.senders.get(key)?;
+        let source = sender.source.as_ref()?;
+        let entry = *self.tracks.get(source.track)?.log.latest()?;
+        let route = source.route(entry.stamp.format)?;
+        route.rtx?;
+        let numbers = Numbers {
+            sequence: 0,
+            timestamp: sender.numbering.last_timestamp(),
+            shift: Shift::default(),
+        };
+        let len = self.plan.datagram_len(
+            (key, sender),
+            (&entry, &[]),
+            numbers.shift,
+            FILLER_LEN,
+            seal,
+        );
+        Some(Planned {
+            sender: key,
+            track: source.track,
+            entry,
+            route,
+            numbers,
+            rtx: Some(sender.rtx_next),
+            ends_picture: false,
+            is_filler: true,
+            piece: Piece {
+                len,
+                paddable: false,
+            },
         })
     }
 
@@ -112,11 +176,14 @@ impl Planner<'_> {
             let kind = self.senders.get(key).map(|sender| sender.spec.kind);
             let leaves = match kind {
                 Some(MediaKind::Audio) => audio_due || self.plan.burst.pieces > 0,
-                Some(MediaKind::Video) => video_due,
+                Some(MediaKind::Video) => video_due && self.allowance > 0,
                 None => true,
             };
-            is_full |= leaves && !is_full && !self.plan_sender(key, &keys.seal, &mut bytes);
-            if leaves && !is_full {
+            let is_done = leaves && !is_full && self.plan_sender(key, &keys.seal, &mut bytes);
+            // Voices do not wait for the pace of a video.
+            let is_video = kind == Some(MediaKind::Video);
+            is_full |= leaves && !is_done && !(is_video && self.allowance == 0);
+            if is_done {
                 session.pending.remove(index);
                 if let Some(sender) = self.senders.get_mut(key) {
                     sender.is_pending = false;
@@ -184,9 +251,11 @@ impl Planner<'_> {
             };
             let paddable = may_pad(sender, &chosen.route);
             let piece = Piece { len, paddable };
-            if !self.plan.burst.push(piece) {
+            let must_wait = self.allowance == 0 && sender.spec.kind == MediaKind::Video;
+            if must_wait || !self.plan.burst.push(piece) {
                 return false;
             }
+            self.allowance = self.allowance.saturating_sub(len);
             sender.numbering.commit(&entry.stamp, numbers);
             sender.packets = sender.packets.wrapping_add(1);
             sender.octets = sender.octets.wrapping_add(chosen.body_len as u32);
@@ -200,6 +269,7 @@ impl Planner<'_> {
                 numbers,
                 rtx: None,
                 ends_picture: chosen.ends_picture,
+                is_filler: false,
                 piece,
             });
         }

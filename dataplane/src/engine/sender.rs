@@ -10,7 +10,7 @@ use super::slab::Key;
 use super::switching::Next;
 use super::thinning::Thinning;
 use super::track::{Track, TrackKey};
-use crate::command::{Feed, Format, PayloadKind, SenderFormat, SenderSpec};
+use crate::command::{Feed, Format, MediaKind, PayloadKind, SenderFormat, SenderSpec};
 use crate::id::{FormatIndex, PayloadType, Ssrc, TrackId};
 use crate::limits::EXTENSIONS_BYTES_MAX;
 use crate::wire::{ExtensionBlock, VideoCodec, dependency_descriptor, red};
@@ -32,6 +32,8 @@ pub(super) struct Sender {
     resend_from: u64,
     /// Whether it is in its session's list of senders with packets to send.
     pub(super) is_pending: bool,
+    /// Whether its packets carry transport-wide numbers.
+    pub(super) is_numbered: bool,
     /// What the receiver wants of it, and what was chosen for it.
     pub(super) standing: Box<Standing>,
     /// What it leaves out because it could not be sent in time.
@@ -102,6 +104,7 @@ impl Sender {
         Sender {
             session,
             ids: ForwardedIds::new(&spec.extensions),
+            is_numbered: is_numbered(&spec),
             spec,
             source: None,
             numbering: Numbering::new(media, media_used),
@@ -119,6 +122,7 @@ impl Sender {
     /// Renegotiation: the numbers stay.
     pub(super) fn replace_spec(&mut self, spec: SenderSpec) {
         self.ids = ForwardedIds::new(&spec.extensions);
+        self.is_numbered = is_numbered(&spec);
         self.spec = spec;
         self.protect_indices();
     }
@@ -218,7 +222,14 @@ impl Sender {
 
     /// Whether the packet that left with this number would leave byte for byte the same again.
     pub(super) fn is_repeatable(&self, sequence: u64) -> bool {
-        sequence >= self.resend_from
+        sequence >= self.resend_from && !self.is_numbered && !self.says_when()
+    }
+
+    /// Whether its packets say when they leave: transport-wide numbers make that needless, and without
+    /// RTX a packet may have to leave a second time exactly as it was.
+    fn says_when(&self) -> bool {
+        let is_wanted = self.spec.extensions.abs_send_time.is_some();
+        is_wanted && !self.is_numbered && self.spec.rtx.is_some()
     }
 
     /// Writes the extensions of a packet: our MID, and what the publisher said.
@@ -231,13 +242,15 @@ impl Sender {
     ) {
         block.clear();
         let ids = &self.spec.extensions;
+        // The number comes first, where it is written over for each packet.
+        if let Some(id) = ids.transport_cc.filter(|_| self.is_numbered) {
+            let _ = block.push(id, &[0; 2]);
+        }
         // An element that does not fit is left out; the block says so and stays valid.
         if let Some(id) = ids.mid {
             let _ = block.push(id, self.spec.mid.as_bytes());
         }
-        // Without RTX a packet may have to leave a second time exactly as it was, so it cannot
-        // say when it leaves.
-        if let Some(id) = ids.abs_send_time.filter(|_| self.spec.rtx.is_some()) {
+        if let Some(id) = ids.abs_send_time.filter(|_| self.says_when()) {
             let _ = block.push(id, &send_time);
         }
         let described = ids.dependency_descriptor.filter(|_| shift.frame != 0);
@@ -288,6 +301,13 @@ impl Route {
             Treatment::Unwrap => red::primary(payload).map(|(_, body)| body),
         }
     }
+}
+
+/// Whether packets carry transport-wide numbers. Those of a picture without RTX may have to leave a second time
+/// exactly as they did, with the same number; a voice is not asked for again.
+fn is_numbered(spec: &SenderSpec) -> bool {
+    let may_differ = spec.rtx.is_some() || spec.kind == MediaKind::Audio;
+    spec.extensions.transport_cc.is_some_and(|id| id > 0) && may_differ
 }
 
 /// A dependency descriptor whose frame is renumbered.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::clock::RemoteClock;
+use super::downlink::Downlink;
 use super::hold::{Soon, Wait};
 use super::ice::{Credentials, Ice};
 use super::resend::ResendQueue;
@@ -52,6 +53,10 @@ pub(super) struct Session {
     pub(super) resends: ResendQueue,
     /// Whether it waits in the engine's queue of sessions to send to.
     pub(super) is_ready: bool,
+    /// Whether its video waits for its pace: it has an entry among the timers.
+    pub(super) is_paced: bool,
+    /// What its network carries, where it says what arrives.
+    pub(super) downlink: Option<Box<Downlink>>,
     /// How long its audio may wait for company..
     pub(super) audio_wait: Wait,
     /// ..and its video.
@@ -95,7 +100,7 @@ impl Session {
         let has_video = kind(self.pending.first()) == Some(MediaKind::Video);
         let has_audio = kind(self.pending.last()) == Some(MediaKind::Audio);
         !self.resends.is_empty()
-            || (has_video && self.video_wait.is_due(soon.of(MediaKind::Video)))
+            || (has_video && !self.is_paced && self.video_wait.is_due(soon.of(MediaKind::Video)))
             || (has_audio && self.audio_wait.is_due(soon.of(MediaKind::Audio)))
     }
 
@@ -112,6 +117,12 @@ impl Session {
         ];
         let flags = flags.into_iter().filter(|flag| *flag).count();
         u64::from(path) ^ overhead as u64 ^ flags as u64
+    }
+
+    /// Whether it is to enter the engine's queue because it has media of this kind to send.
+    pub(super) fn becomes_ready(&self, kind: MediaKind) -> bool {
+        let must_wait = self.is_paced && kind == MediaKind::Video;
+        !self.is_ready && !must_wait
     }
 
     /// How long its media of this kind may wait for company.
@@ -140,6 +151,8 @@ impl Session {
             pending: Vec::new(),
             resends: ResendQueue::new(now),
             is_ready: false,
+            is_paced: false,
+            downlink: None,
             audio_wait: Wait::default(),
             video_wait: Wait::default(),
             remote_clock: RemoteClock::default(),
@@ -151,7 +164,7 @@ impl Session {
 
     /// Bits per second that its network carries, where that is known.
     pub(super) fn budget_bps(&self) -> Option<u64> {
-        None
+        self.downlink.as_ref()?.budget_bps()
     }
 
     /// The round trip to the client, measured or assumed.

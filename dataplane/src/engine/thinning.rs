@@ -11,7 +11,7 @@ use super::log::{Entry, Stamp};
 use super::sender::Sender;
 use super::track::{Track, TrackKey};
 use crate::command::MediaKind;
-use crate::limits::{AUDIO_LATE, KEYFRAME_LATE, VIDEO_LATE};
+use crate::limits::{AUDIO_LATE, KEYFRAME_LATE, KEYFRAME_LATE_PACED, VIDEO_LATE, VIDEO_LATE_PACED};
 
 /// A stream's state between what was sent and what was left out.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,6 +66,15 @@ impl Late {
             audio: now.checked_sub(AUDIO_LATE),
             video: now.checked_sub(VIDEO_LATE),
             keyframe: now.checked_sub(KEYFRAME_LATE),
+        }
+    }
+
+    /// As of `now`, where video waits for its pace.
+    pub(super) fn paced(now: Instant) -> Late {
+        Late {
+            audio: now.checked_sub(AUDIO_LATE),
+            video: now.checked_sub(VIDEO_LATE_PACED),
+            keyframe: now.checked_sub(KEYFRAME_LATE_PACED),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Timers {
     /// Sessions that are to be told when their packets arrived, and when the first of those is due.
     feedback: Vec<SessionKey>,
     feedback_due: Option<Instant>,
+    /// Sessions whose video waits for its pace, or whose probe for its next packets, and until when.
+    paced: BinaryHeap<Reverse<(Instant, SessionKey)>>,
     /// Tracks whose key frame was asked for too soon.
     keyframes: Vec<TrackKey>,
     /// Tracks whose person speaks.
@@ -41,6 +43,7 @@ impl Timers {
             missing_due: None,
             feedback: Vec::new(),
             feedback_due: None,
+            paced: BinaryHeap::new(),
             keyframes: Vec::new(),
             speakers: Vec::new(),
             report_at: start + REPORT_INTERVAL,
@@ -63,6 +66,20 @@ impl Timers {
         self.feedback.len()
     }
 
+    /// A session's video or its probe may go on then.
+    pub(super) fn watch_pace(&mut self, key: SessionKey, due: Instant) {
+        self.paced.push(Reverse((due, key)));
+    }
+
+    fn take_paced(&mut self, now: Instant) -> Option<SessionKey> {
+        let Reverse((due, key)) = *self.paced.peek()?;
+        if due > now {
+            return None;
+        }
+        self.paced.pop();
+        Some(key)
+    }
+
     /// The session that waits longest.
     pub(super) fn take_feedback(&mut self) -> SessionKey {
         self.feedback.remove(0)
@@ -83,13 +100,14 @@ impl Engine {
             .iter()
             .filter_map(|key| self.tracks.get(*key)?.speech.due());
         let held = self.hold.due();
+        let paced = timers.paced.peek().map(|Reverse((at, _))| *at);
         let once = [
             Some(timers.report_at),
             timers.missing_due,
             timers.feedback_due,
         ];
         once.into_iter()
-            .chain([tick, held])
+            .chain([tick, held, paced])
             .flatten()
             .chain(keyframe)
             .chain(speaker)
@@ -115,6 +133,9 @@ impl Engine {
         let feedback_due = self.timers.feedback_due;
         if feedback_due.is_some_and(|due| due <= now + TRANSPORT_FEEDBACK_EARLY) {
             self.fire_feedback(now);
+        }
+        while let Some(key) = self.timers.take_paced(now) {
+            self.end_pace(key);
         }
         self.fire_keyframes(now);
         self.fire_speakers(now);
@@ -146,6 +167,7 @@ impl Engine {
         }
         if session.is_connected {
             self.send_reports(now, key);
+            self.tick_downlink(now, key);
             self.allocate(now, key);
         }
         // From the plan, so that sessions whose rounds came early together do not stay together; and

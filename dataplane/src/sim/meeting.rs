@@ -16,7 +16,13 @@ use crate::id::{Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
 
 /// What publishers number their extensions with; receivers have other numbers.
 const PUBLISHED: ExtensionIds = extensions(1, 2);
-const RECEIVED: ExtensionIds = extensions(4, 6);
+const RECEIVED: ExtensionIds = ExtensionIds {
+    transport_cc: Some(TRANSPORT_ID),
+    ..extensions(4, 6)
+};
+
+/// Where receivers find transport-wide numbers.
+const TRANSPORT_ID: u8 = 7;
 
 const fn extensions(mid: u8, audio_level: u8) -> ExtensionIds {
     ExtensionIds {
@@ -72,7 +78,7 @@ impl World {
         let session = SessionId(number);
         let address = self.next_address();
         let ice = self.next_ice();
-        let peer = Peer::new(
+        let mut peer = Peer::new(
             self.now,
             PeerConfig {
                 ice: ice.clone(),
@@ -99,6 +105,7 @@ impl World {
         self.command(Command::Open(Box::new(spec)));
         let (up, down) = (self.rng.next_u64(), self.rng.next_u64());
         self.addresses.insert(address, seat);
+        peer.answer_feedback(TRANSPORT_ID);
         let seat_state = Seat {
             due: peer.poll_timeout(),
             peer,

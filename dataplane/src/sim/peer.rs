@@ -7,20 +7,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use rtc_shared::marshal::Unmarshal;
-use rtcp::packet::Packet as RtcpPacket;
 use rtcp::payload_feedbacks::full_intra_request::FullIntraRequest;
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use rtcp::payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate;
 use rtcp::receiver_report::ReceiverReport;
 use rtcp::sender_report::SenderReport;
-use rtcp::source_description::{
-    SdesType, SourceDescription, SourceDescriptionChunk, SourceDescriptionItem,
-};
-use rtcp::transport_feedbacks::transport_layer_nack::{
-    TransportLayerNack, nack_pairs_from_sequence_numbers,
-};
+use rtcp::transport_feedbacks::transport_layer_nack::TransportLayerNack;
 use rtp::packet::Packet;
 
 use super::checks::Checks;
@@ -33,9 +26,6 @@ use crate::command::DtlsSpec;
 use crate::dtls::{Association, AssociationEvent, Certificate};
 use crate::event::CloseReason;
 use crate::id::Mid;
-
-/// Most report blocks of one report (RFC 3550 section 6.4.2).
-const REPORT_BLOCKS_MAX: usize = 31;
 
 /// ICE credentials as the peer sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +147,8 @@ pub struct Peer {
     plain: Vec<Vec<u8>>,
     /// What came, if somebody looks.
     arrivals: Option<VecDeque<Arrival>>,
+    /// What its transport-wide feedback says next.
+    answers: Option<Answers>,
 }
 
 impl Peer {
@@ -181,6 +173,7 @@ impl Peer {
             counts: PeerCounts::default(),
             plain: Vec::new(),
             arrivals: None,
+            answers: None,
             config,
         }
     }
@@ -276,6 +269,7 @@ impl Peer {
         }
         self.seal_plain();
         self.ask(now);
+        self.answer(now);
         if self.report_at <= now {
             self.report_at = now + self.config.report_interval;
             self.report(now);
@@ -306,8 +300,10 @@ impl Peer {
         if self.protection.is_some() {
             let frames = self.publications.values().map(Publication::poll_timeout);
             let asks = self.receptions.values().filter_map(Reception::poll_timeout);
+            let answer = self.answers.as_ref().and_then(Answers::poll_timeout);
             due = frames
                 .chain(asks)
+                .chain(answer)
                 .chain([self.report_at])
                 .fold(due, Instant::min);
         }
@@ -404,6 +400,7 @@ impl Peer {
             return;
         };
         let ssrc = packet.header.ssrc;
+        self.note_number(now, &packet.header);
         let of = self.repairs.get(&ssrc).copied().unwrap_or(ssrc);
         let Some(reception) = self.receptions.get_mut(&of) else {
             self.counts.strangers += u64::from(!self.forgotten.contains(&ssrc));
@@ -494,82 +491,6 @@ impl Peer {
         }
     }
 
-    /// Asks for what is missing.
-    fn ask(&mut self, now: Instant) {
-        let mut packets: Vec<Box<dyn RtcpPacket>> = Vec::new();
-        for (ssrc, reception) in &mut self.receptions {
-            let (sender_ssrc, media_ssrc) = (self.rtcp_ssrc, *ssrc);
-            let numbers = reception.poll_nacks(now);
-            if !numbers.is_empty() {
-                let nacks = nack_pairs_from_sequence_numbers(&numbers);
-                packets.push(Box::new(TransportLayerNack {
-                    sender_ssrc,
-                    media_ssrc,
-                    nacks,
-                }));
-            }
-            if reception.poll_key_request(now) {
-                packets.push(Box::new(PictureLossIndication {
-                    sender_ssrc,
-                    media_ssrc,
-                }));
-            }
-        }
-        for packet in packets {
-            // Reduced-size (RFC 5506), as browsers send feedback.
-            self.send_rtcp(&[packet]);
-        }
-    }
-
-    /// Sender and receiver reports with our name (RFC 3550 section 6.1).
-    fn report(&mut self, now: Instant) {
-        let mut blocks: Vec<_> = self
-            .receptions
-            .values_mut()
-            .filter(|reception| reception.expected() > 0)
-            .map(|reception| reception.report(now))
-            .collect();
-        let mut ssrc = self.rtcp_ssrc;
-        let mut compounds: Vec<Vec<Box<dyn RtcpPacket>>> = Vec::new();
-        for publication in self.publications.values() {
-            let mut report = publication.report(now, self.config.epoch);
-            report.reports = blocks.split_off(blocks.len().saturating_sub(REPORT_BLOCKS_MAX));
-            ssrc = report.ssrc;
-            let name = self.name(ssrc);
-            compounds.push(vec![Box::new(report), name]);
-        }
-        while !blocks.is_empty() || compounds.is_empty() {
-            let reports = blocks.split_off(blocks.len().saturating_sub(REPORT_BLOCKS_MAX));
-            let report = ReceiverReport {
-                ssrc,
-                reports,
-                ..ReceiverReport::default()
-            };
-            let name = self.name(ssrc);
-            compounds.push(vec![Box::new(report), name]);
-        }
-        for compound in compounds {
-            self.send_rtcp(&compound);
-        }
-    }
-
-    fn name(&self, source: u32) -> Box<dyn RtcpPacket> {
-        let text = Bytes::copy_from_slice(self.config.cname.as_bytes());
-        let items = vec![SourceDescriptionItem {
-            sdes_type: SdesType::SdesCname,
-            text,
-        }];
-        let chunks = vec![SourceDescriptionChunk { source, items }];
-        Box::new(SourceDescription { chunks })
-    }
-
-    fn send_rtcp(&mut self, packets: &[Box<dyn RtcpPacket>]) {
-        let sealed = rtcp::packet::marshal(packets)
-            .ok()
-            .and_then(|plain| self.protection.as_mut()?.seal_rtcp(&plain));
-        self.transmits.extend(sealed);
-    }
-
     fn seal_plain(&mut self) {
         for plain in self.plain.drain(..) {
             let sealed = self
@@ -589,7 +510,10 @@ impl std::fmt::Debug for Peer {
     }
 }
 
+mod answering;
+mod reporting;
 mod watching;
+use answering::Answers;
 pub use watching::Arrival;
 
 #[cfg(test)]

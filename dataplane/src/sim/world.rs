@@ -198,6 +198,16 @@ impl World {
         self.seat(seat).address
     }
 
+    /// The session of a client.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such client.
+    #[must_use]
+    pub fn session(&self, seat: SeatId) -> SessionId {
+        self.seat(seat).session
+    }
+
     /// The client.
     ///
     /// # Panics

@@ -96,6 +96,19 @@ impl ExtensionBlock {
         true
     }
 
+    /// Changes the value of the first element, which must be of two bytes.
+    #[inline]
+    pub fn set_first(&mut self, value: [u8; 2]) {
+        let at = match self.form {
+            Form::OneByte => 1,
+            Form::TwoByte => 2,
+        };
+        debug_assert!(self.used >= at + 2, "there is an element of two bytes");
+        if let Some(room) = self.elements.get_mut(at..at + 2) {
+            room.copy_from_slice(&value);
+        }
+    }
+
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {

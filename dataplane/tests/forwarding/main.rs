@@ -3,6 +3,7 @@
 
 mod connectivity;
 mod control;
+mod downlink;
 mod hold;
 mod layers;
 mod layers_relay;

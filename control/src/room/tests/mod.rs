@@ -242,6 +242,7 @@ fn event_line(event: &RoomEvent) -> String {
             layer,
             pause,
         } => format!("layer {track} {layer:?} {pause:?}"),
+        RoomEvent::Estimate { bps } => format!("estimate {bps}"),
         RoomEvent::Wanted { source, most } => format!("wanted {source:?} {most:?}"),
         RoomEvent::Connected => "connected".to_owned(),
         RoomEvent::MediaLost { reason } => format!("media lost: {reason}"),

@@ -108,6 +108,14 @@ fn a_person_is_told_what_they_are_sent() {
         world.rooms.handle_event(world.now, 0, &event);
         assert_eq!(world.effects(), [told]);
     }
+    let estimate = Event::Downlink {
+        session,
+        estimate_bps: 700_000,
+        loss_permille: 0,
+        rtt_us: None,
+    };
+    world.rooms.handle_event(world.now, 0, &estimate);
+    assert_eq!(world.effects(), ["tell estimate 700000"]);
     let event = Event::Chosen {
         session,
         sender: SenderId(sender.0 + 100),

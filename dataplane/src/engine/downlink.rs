@@ -1,0 +1,287 @@
+//! The way to a subscriber: what its network carries, how fast its video leaves, and probes for more.
+
+use std::time::{Duration, Instant};
+
+use super::Engine;
+use super::sender::{Sender, SenderKey};
+use super::session::SessionKey;
+use crate::command::MediaKind;
+use crate::estimate::{Estimator, Pacer, Surprises};
+use crate::event::Event;
+use crate::id::Ssrc;
+use crate::wire::FeedbackView;
+
+/// Control is told of a change by one part in so many at once.
+const CHANGE: u64 = 10;
+
+/// Video that had to wait may be as late as the wait makes it for so long after.
+const PACED_LATELY: Duration = Duration::from_secs(1);
+
+/// What is known of the way to one subscriber.
+#[derive(Debug)]
+pub(super) struct Downlink {
+    estimator: Estimator,
+    pacer: Pacer,
+    /// What control was told last.
+    told_bps: u64,
+    /// When video last had to wait.
+    paced_at: Option<Instant>,
+}
+
+impl Downlink {
+    /// Nothing is known yet.
+    pub(super) fn new(now: Instant) -> Downlink {
+        let estimator = Estimator::new(now);
+        Downlink {
+            told_bps: estimator.target_bps(),
+            estimator,
+            pacer: Pacer::new(now),
+            paced_at: None,
+        }
+    }
+
+    /// Bits per second that its network carries, once that is known.
+    pub(super) fn budget_bps(&self) -> Option<u64> {
+        let is_known = self.estimator.is_settled();
+        is_known.then(|| self.estimator.target_bps())
+    }
+
+    /// The subscriber would be sent this much if there were room.
+    pub(super) fn handle_wanted(&mut self, bitrate_bps: u64) {
+        if bitrate_bps > 0 {
+            self.estimator.handle_wanted(bitrate_bps);
+        }
+    }
+
+    /// The round trip by the subscriber's reports.
+    pub(super) fn handle_rtt(&mut self, rtt: Duration) {
+        self.estimator.handle_rtt(rtt);
+    }
+
+    /// Bytes of video that may leave now.
+    #[inline]
+    pub(super) fn allowance(&self, now: Instant) -> usize {
+        self.pacer.allowance(now)
+    }
+
+    /// A packet of so many bytes leaves: its transport-wide number.
+    #[inline]
+    pub(super) fn handle_packet(&mut self, now: Instant, bytes: usize) -> u16 {
+        match self.pacer.cluster() {
+            None => self.estimator.handle_sent(now, bytes),
+            Some(cluster) => self.estimator.handle_probe_sent(now, bytes, cluster),
+        }
+    }
+
+    /// A burst of so many bytes and packets has left.
+    #[inline]
+    pub(super) fn handle_burst(&mut self, now: Instant, sent: (usize, usize)) {
+        self.pacer.handle_sent(now, sent);
+    }
+
+    /// Bytes that a probe lacks now, while there is one.
+    #[inline]
+    pub(super) fn probe_allowance(&self, now: Instant) -> Option<usize> {
+        self.pacer.cluster()?;
+        Some(self.pacer.probe_allowance(now))
+    }
+
+    /// Whether video had to wait for its pace a moment ago.
+    #[inline]
+    pub(super) fn was_paced(&self, now: Instant) -> bool {
+        self.paced_at
+            .is_some_and(|at| now.saturating_duration_since(at) < PACED_LATELY)
+    }
+
+    /// What may leave now has left: when more may.
+    fn hold(&mut self, now: Instant, is_spent: bool) -> Option<Instant> {
+        let due = self.pacer.due(now).filter(|_| is_spent);
+        if due.is_some() {
+            self.paced_at = Some(now);
+        }
+        [due, self.pacer.probe_due(now)].into_iter().flatten().min()
+    }
+
+    fn handle_feedback(&mut self, now: Instant, feedback: &FeedbackView<'_>) -> Surprises {
+        let surprises = self.estimator.handle_feedback(now, feedback);
+        self.pacer.set_rate(self.estimator.pacing_bps());
+        surprises
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.estimator.handle_timeout(now);
+        self.pacer.set_rate(self.estimator.pacing_bps());
+    }
+
+    /// Begins a probe if there is a reason for one; whether there was.
+    fn begin_probe(&mut self, now: Instant) -> bool {
+        if self.pacer.cluster().is_some() {
+            return false;
+        }
+        let probe = self.estimator.poll_probe(now);
+        if let Some(probe) = probe {
+            self.pacer.begin_probe(now, probe);
+        }
+        probe.is_some()
+    }
+
+    /// Whether the estimate differs from what was told by one part in `part`.
+    fn has_changed(&self, part: u64) -> bool {
+        let estimate = self.estimator.target_bps();
+        estimate.abs_diff(self.told_bps) > self.told_bps / part
+    }
+}
+
+impl Engine {
+    /// Prepares for what a session's senders have negotiated.
+    pub(super) fn open_downlink(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let mut senders = session.senders.iter();
+        let is_numbered = |(key, _): &(SenderKey, Ssrc)| {
+            let sender = self.senders.get(*key);
+            sender.is_some_and(|sender| sender.is_numbered)
+        };
+        if session.downlink.is_none() && senders.any(is_numbered) {
+            session.downlink = Some(Box::new(Downlink::new(now)));
+        }
+    }
+
+    /// A subscriber says which packets arrived, and when.
+    pub(super) fn on_transport_feedback(&mut self, now: Instant, key: SessionKey, raw: &[u8]) {
+        let session = self.sessions.get_mut(key);
+        let downlink = session.and_then(|session| session.downlink.as_mut());
+        let (Some(downlink), Ok(view)) = (downlink, FeedbackView::parse(raw)) else {
+            self.counters.drop_feedback_malformed += 1;
+            return;
+        };
+        let surprises = downlink.handle_feedback(now, &view);
+        self.counters.transport_feedback_received += 1;
+        self.counters.feedback_unknown += surprises.unknown;
+        self.counters.feedback_repeated += surprises.repeated;
+        if downlink.has_changed(CHANGE) {
+            self.tell_estimate(key);
+            self.allocate(now, key);
+        }
+        self.consider_probe(now, key);
+    }
+
+    /// A subscriber says what it can take, about streams that it is sent.
+    pub(super) fn on_remb(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        bitrate_bps: u64,
+        mut ssrcs: impl Iterator<Item = Ssrc>,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        if !ssrcs.any(|ssrc| session.sender(ssrc).is_some()) {
+            return;
+        }
+        let downlink = session
+            .downlink
+            .get_or_insert_with(|| Box::new(Downlink::new(now)));
+        downlink.estimator.handle_remb(bitrate_bps);
+        if downlink.has_changed(CHANGE) {
+            self.tell_estimate(key);
+            self.allocate(now, key);
+        }
+    }
+
+    /// A session's regular round.
+    pub(super) fn tick_downlink(&mut self, now: Instant, key: SessionKey) {
+        let session = self.sessions.get_mut(key);
+        let Some(downlink) = session.and_then(|session| session.downlink.as_mut()) else {
+            return;
+        };
+        downlink.handle_timeout(now);
+        if downlink.has_changed(u64::MAX) {
+            self.tell_estimate(key);
+        }
+        self.consider_probe(now, key);
+    }
+
+    /// Probes for more, if there is a reason, and a stream that padding can go with.
+    fn consider_probe(&mut self, now: Instant, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let mut senders = session.senders.iter();
+        let may_pad = senders.any(|(key, _)| self.senders.get(*key).is_some_and(pads));
+        let Some(downlink) = session.downlink.as_mut().filter(|_| may_pad) else {
+            return;
+        };
+        if downlink.begin_probe(now) && !session.is_ready {
+            session.is_ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    /// What may leave now has left: the session goes on when its pace lets it, which `is_spent` says, or the probe,
+    /// which is given up when there was nothing to send for it.
+    pub(super) fn begin_pace(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        is_spent: bool,
+        is_in_vain: bool,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(downlink) = &mut session.downlink else {
+            return;
+        };
+        if is_in_vain {
+            downlink.pacer.end_probe();
+        }
+        let Some(due) = downlink.hold(now, is_spent) else {
+            return;
+        };
+        if is_spent && !session.is_paced {
+            session.is_paced = true;
+            self.counters.paced += 1;
+        }
+        self.timers.watch_pace(key, due);
+    }
+
+    /// A session's video may go on.
+    pub(super) fn end_pace(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        session.is_paced = false;
+        if !session.is_ready {
+            session.is_ready = true;
+            self.ready.push_back(key);
+        }
+    }
+
+    fn tell_estimate(&mut self, key: SessionKey) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            return;
+        };
+        let Some(downlink) = &mut session.downlink else {
+            return;
+        };
+        let estimator = &downlink.estimator;
+        downlink.told_bps = estimator.target_bps();
+        self.events.push_back(Event::Downlink {
+            session: session.id,
+            estimate_bps: downlink.told_bps,
+            loss_permille: (estimator.loss() * 1e3) as u16,
+            rtt_us: estimator.rtt().map(|rtt| rtt.as_micros() as u64),
+        });
+    }
+}
+
+/// Whether padding can be sent with a stream's retransmissions.
+pub(super) fn pads(sender: &Sender) -> bool {
+    sender.spec.kind == MediaKind::Video
+        && sender.is_numbered
+        && sender.spec.rtx.is_some()
+        && sender.source.is_some()
+}
