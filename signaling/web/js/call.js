@@ -48,6 +48,11 @@ export class Call extends EventTarget {
     return this.#session;
   }
 
+  /** Whether receivers can say what they want of a picture, so that several encodings are worth sending. */
+  get carriesWishes() {
+    return this.#signal.carriesWishes;
+  }
+
   /** Gets ready to join, while the person still looks at the lobby. */
   prepare() {
     this.#signal.prepare?.();
@@ -127,6 +132,9 @@ export class Call extends EventTarget {
         break;
       case 'refused':
         this.#session.handleRefused(message);
+        break;
+      case 'wanted':
+        this.#session.setDemand(message.source, message.most);
         break;
       case 'connected':
         this.#mediaLost = 0;

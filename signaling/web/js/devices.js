@@ -30,27 +30,6 @@ export function microphoneConstraints(deviceId) {
 }
 
 /**
- * What a camera may send with so many people in the room: the more watch, the smaller their tiles.
- * @param {number} people
- * @returns {{bitrateMax: number, scaleDownBy: number}} bits per second, and how much smaller the picture
- */
-export function cameraBudget(people) {
-  if (people <= 2) {
-    return { bitrateMax: 1_700_000, scaleDownBy: 1 };
-  }
-  if (people <= 4) {
-    return { bitrateMax: 1_200_000, scaleDownBy: 1 };
-  }
-  if (people <= 9) {
-    return { bitrateMax: 600_000, scaleDownBy: 2 };
-  }
-  return { bitrateMax: 300_000, scaleDownBy: 3 };
-}
-
-/** What a shared screen may send, bits per second. */
-export const SCREEN_BITRATE_MAX = 2_500_000;
-
-/**
  * Opens a camera or a microphone.
  * @param {"camera"|"microphone"} source
  * @param {string} [deviceId] the preferred one; another is taken when it is gone

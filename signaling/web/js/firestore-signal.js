@@ -22,6 +22,8 @@ const FAILED = 0;
 
 /** One person's place, over as many documents as it takes. */
 export class FirestoreSignal {
+  /** The documents have no fields for wishes: each picture is sent in one encoding. */
+  carriesWishes = false;
   #open;
   #on;
   #opening = null;

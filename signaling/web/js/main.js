@@ -21,7 +21,7 @@ import { Chat } from './chat.js';
 import { Controls } from './controls.js';
 import { Database, embeddedConfiguration } from '../contract/firebase.js';
 import { DeviceFields } from './device-fields.js';
-import { SCREEN_BITRATE_MAX, cameraBudget } from './devices.js';
+import { CAMERA_ENCODINGS, SCREEN_ENCODINGS, cameraBudget, only } from './encodings.js';
 import { FirestoreSignal } from './firestore-signal.js';
 import { InfoPanel } from './info-panel.js';
 import { LevelMeter } from './level-meter.js';
@@ -165,7 +165,7 @@ call.addEventListener('change', ({ detail: { before, message } }) => {
   } else if (message.type === 'joined' && before.room !== message.room) {
     chat.clear();
   } else if (message.type === 'person-joined' || message.type === 'person-left') {
-    limitCamera();
+    call.session.setEncodings('camera', cameraEncodings());
   }
   showMeeting();
 });
@@ -272,25 +272,26 @@ function publish(source) {
   } else if (own[source] || session.sends(source)) {
     const kind = source === 'camera' ? 'video' : 'audio';
     const muted = source === 'camera' ? own.camera === null : !own.isHeard;
-    const limits = source === 'camera' ? cameraBudget(call.state.people.length) : {};
-    session.setSource(source, { kind, track: own[source], stream: cameraAndMicrophone, muted, ...limits });
+    const encodings = source === 'camera' ? cameraEncodings() : undefined;
+    session.setSource(source, { kind, track: own[source], stream: cameraAndMicrophone, muted, encodings });
   }
 }
 
 function publishScreen() {
-  const shares = [['screen', 'video', own.screen, SCREEN_BITRATE_MAX], ['screen-audio', 'audio', own.screenAudio, undefined]];
-  for (const [source, kind, track, bitrateMax] of shares) {
+  const pictures = call.carriesWishes ? SCREEN_ENCODINGS : [only(SCREEN_ENCODINGS)];
+  const shares = [['screen', 'video', own.screen, pictures], ['screen-audio', 'audio', own.screenAudio, undefined]];
+  for (const [source, kind, track, encodings] of shares) {
     if (track) {
-      call.session.setSource(source, { kind, track, stream: screenStream, muted: false, bitrateMax });
+      call.session.setSource(source, { kind, track, stream: screenStream, muted: false, encodings });
     } else {
       call.session.removeSource(source);
     }
   }
 }
 
-function limitCamera() {
-  const { bitrateMax, scaleDownBy } = cameraBudget(call.state.people.length);
-  call.session.limitSource('camera', bitrateMax, scaleDownBy);
+/** Several encodings where receivers can choose; otherwise one that suits a room of this size. */
+function cameraEncodings() {
+  return call.carriesWishes ? CAMERA_ENCODINGS : [cameraBudget(call.state.people.length)];
 }
 
 function perform(action) {

@@ -5,6 +5,7 @@
  * brings the connection there. Whatever changes while an offer is under way goes into the one after it.
  */
 
+import { Demand, applyEncodings, only } from './encodings.js';
 import { IceWatch } from './ice-watch.js';
 import { planReceivers } from './receivers.js';
 
@@ -125,10 +126,13 @@ export class Session {
   /**
    * What to send as `source`; `track: null` keeps its place but sends nothing.
    * @param {string} source as in the room protocol
-   * @param {{kind: string, track: MediaStreamTrack|null, stream: MediaStream, bitrateMax?: number, muted: boolean}} wish
+   * @param {{
+   *   kind: string, track: MediaStreamTrack|null, stream: MediaStream, muted: boolean,
+   *   encodings?: import('./encodings.js').Encoding[],
+   * }} wish `encodings` of a picture, the smallest first
    */
   setSource(source, wish) {
-    const known = this.#sources.get(source) ?? { source, transceiver: null, published: false, mutedTold: false };
+    const known = this.#sources.get(source) ?? this.#newSource(source);
     const next = Object.assign(known, wish, { active: true });
     this.#sources.set(source, next);
     if (next.transceiver) {
@@ -149,6 +153,7 @@ export class Session {
     const known = this.#sources.get(source);
     if (known?.active) {
       Object.assign(known, { active: false, published: false, mutedTold: false, track: null });
+      known.demand.reset();
       known.transceiver?.sender.replaceTrack(null).catch(() => {});
       this.#dirty = true;
       this.#negotiate();
@@ -180,24 +185,25 @@ export class Session {
   }
 
   /**
-   * Limits what a source may send.
+   * Changes how good the encodings of a source are; there are as many as before.
    * @param {string} source
-   * @param {number} bitrateMax bits per second
-   * @param {number} scaleDownBy 1 for full resolution
+   * @param {import('./encodings.js').Encoding[]} encodings
    */
-  async limitSource(source, bitrateMax, scaleDownBy) {
+  setEncodings(source, encodings) {
     const known = this.#sources.get(source);
-    if (!known) {
-      return;
+    if (known) {
+      known.encodings = encodings;
+      this.#encode(known);
     }
-    Object.assign(known, { bitrateMax, scaleDownBy });
-    const sender = known.transceiver?.sender;
-    const parameters = sender?.getParameters();
-    const encoding = parameters?.encodings?.[0];
-    if (encoding && (encoding.maxBitrate !== bitrateMax || encoding.scaleResolutionDownBy !== scaleDownBy)) {
-      Object.assign(encoding, { maxBitrate: bitrateMax, scaleResolutionDownBy: scaleDownBy });
-      await sender.setParameters(parameters).catch(() => {});
-    }
+  }
+
+  /**
+   * How good a picture of a source anybody wants: encodings above that are not sent.
+   * @param {string} source
+   * @param {import('./encodings.js').Most} most
+   */
+  setDemand(source, most) {
+    this.#sources.get(source)?.demand.wish(most);
   }
 
   /** Looks for new paths: new ICE credentials with the next offer, which goes out as soon as it may. */
@@ -272,6 +278,21 @@ export class Session {
     }
   }
 
+  #newSource(source) {
+    const known = { source, transceiver: null, published: false, mutedTold: false };
+    known.demand = new Demand(() => this.#encode(known));
+    return known;
+  }
+
+  /** Has the browser encode a source as it is planned and wanted now. */
+  async #encode({ transceiver, encodings, demand }) {
+    const parameters = encodings && transceiver?.sender.getParameters();
+    if (parameters?.encodings?.length > 0 && applyEncodings(parameters.encodings, encodings, demand.most)) {
+      // What fails because an answer came meanwhile is done again after that.
+      await transceiver.sender.setParameters(parameters).catch(() => {});
+    }
+  }
+
   #isReceived(id) {
     const slot = this.#assigned.get(id);
     return slot !== undefined && !slot.idle;
@@ -328,12 +349,7 @@ export class Session {
       if (known.transceiver) {
         known.transceiver.direction = direction;
       } else if (known.active) {
-        const limits = { maxBitrate: known.bitrateMax, scaleResolutionDownBy: known.scaleDownBy ?? 1 };
-        known.transceiver = pc.addTransceiver(known.track ?? known.kind, {
-          direction,
-          streams: [known.stream],
-          ...(known.kind === 'video' && known.bitrateMax ? { sendEncodings: [limits] } : {}),
-        });
+        known.transceiver = addSender(pc, known, direction);
       }
     }
   }
@@ -398,6 +414,7 @@ export class Session {
         known.published = true;
         fresh.push(known);
       }
+      this.#encode(known);
     }
     this.#tellMutes(fresh.filter((known) => known.muted));
   }
@@ -435,6 +452,20 @@ export class Session {
     this.#slots = [];
     for (const known of this.#sources.values()) {
       Object.assign(known, { transceiver: null, published: false, mutedTold: false });
+      known.demand.reset();
     }
   }
+}
+
+/** A section for a source, in as many encodings as this browser takes. */
+function addSender(pc, { kind, track, stream, encodings }, direction) {
+  const options = { direction, streams: [stream] };
+  if (encodings?.length > 1) {
+    try {
+      return pc.addTransceiver(track ?? kind, { ...options, sendEncodings: encodings.map((encoding) => ({ ...encoding, active: true })) });
+    } catch {
+      // One encoding is better than no picture.
+    }
+  }
+  return pc.addTransceiver(track ?? kind, { ...options, ...(encodings ? { sendEncodings: [only(encodings)] } : {}) });
 }

@@ -41,6 +41,8 @@ export function afterClose(code, resuming) {
 
 /** One person's place at the node, over as many WebSockets as it takes. */
 export class Signal {
+  /** Wishes for qualities go both ways: `prefer` to the node, `wanted` and `layer` from it. */
+  carriesWishes = true;
   #url;
   #on;
   #openSocket;

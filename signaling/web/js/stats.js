@@ -2,11 +2,12 @@
  * What the connection does: `getStats` boiled down to what a person can read.
  *
  * @typedef {{
- *   direction: "in"|"out", kind: "audio"|"video", mid: string, codec: string, bytes: number, packets: number,
+ *   direction: "in"|"out", kind: "audio"|"video", mid: string, rid: string, active: boolean, codec: string, bytes: number, packets: number,
  *   bitrateBps: number, lost: number, lossPercent: number, jitterMs: number,
  *   width: number, height: number, fps: number, frames: number, freezes: number, audioEnergy: number,
  *   source?: string, person?: string, name?: string, track?: string
- * }} StreamSummary `frames`: decoded (in) or encoded (out) so far
+ * }} StreamSummary `rid`: which encoding, of a picture that is sent in several; `active`: whether it is to be sent;
+ *   `frames`: decoded (in) or encoded (out) so far
  * @typedef {{
  *   atMs: number, roundTripMs: number|null, transport: string, local: string, remote: string,
  *   inBps: number, outBps: number, streams: StreamSummary[]
@@ -65,6 +66,8 @@ function summariseStream(entry, byId, entries) {
     direction: incoming ? 'in' : 'out',
     kind: entry.kind,
     mid: entry.mid ?? '',
+    rid: entry.rid ?? '',
+    active: entry.active ?? true,
     codec: (byId.get(entry.codecId)?.mimeType ?? '').split('/')[1] ?? '',
     bytes: (incoming ? entry.bytesReceived : entry.bytesSent) ?? 0,
     packets,
@@ -85,7 +88,8 @@ function summariseStream(entry, byId, entries) {
 function addRates(streams, before, atMs) {
   const seconds = before ? (atMs - before.atMs) / 1000 : 0;
   for (const stream of streams) {
-    const old = before?.streams.find((other) => other.mid === stream.mid && other.direction === stream.direction);
+    const old = before?.streams.find((other) =>
+      other.mid === stream.mid && other.rid === stream.rid && other.direction === stream.direction);
     if (!old || seconds <= 0 || stream.bytes < old.bytes) {
       continue;
     }

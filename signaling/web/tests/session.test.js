@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { CAMERA_ENCODINGS, DEMAND_FALLS_AFTER_MS } from '../js/encodings.js';
 import { Session } from '../js/session.js';
 
 /** As much of an RTCPeerConnection as negotiation needs; every offer has its number as text. */
 class FakeConnection extends EventTarget {
   static made = [];
+  static encodingsMax = 4;
   signalingState = 'stable';
   iceConnectionState = 'new';
   connectionState = 'new';
@@ -19,9 +21,18 @@ class FakeConnection extends EventTarget {
     super();
     FakeConnection.made.push(this);
   }
-  addTransceiver(trackOrKind, { direction }) {
+  addTransceiver(trackOrKind, { direction, sendEncodings = [] }) {
+    if (sendEncodings.length > this.constructor.encodingsMax) {
+      throw new TypeError('too many encodings');
+    }
     const kind = trackOrKind.kind ?? trackOrKind;
-    const sender = { track: trackOrKind.kind ? trackOrKind : null, replaceTrack: async (track) => { sender.track = track; } };
+    const sender = {
+      track: trackOrKind.kind ? trackOrKind : null,
+      encodings: structuredClone(sendEncodings),
+      replaceTrack: async (track) => { sender.track = track; },
+      getParameters: () => ({ encodings: structuredClone(sender.encodings) }),
+      setParameters: async ({ encodings }) => { sender.encodings = encodings; },
+    };
     const transceiver = { mid: null, direction, currentDirection: null, sender, receiver: { track: { kind } } };
     this.transceivers.push(transceiver);
     return transceiver;
@@ -57,10 +68,13 @@ class FakeConnection extends EventTarget {
 }
 
 const microphone = (muted) => ({ kind: 'audio', track: { kind: 'audio' }, stream: {}, muted });
+const camera = () => ({ kind: 'video', track: { kind: 'video' }, stream: {}, muted: false, encodings: CAMERA_ENCODINGS });
+const active = (pc) => pc.transceivers[0].sender.encodings.filter((encoding) => encoding.active).map((encoding) => encoding.rid);
 const settle = () => new Promise((done) => { setImmediate(done); });
 
 function setUp() {
   FakeConnection.made = [];
+  FakeConnection.encodingsMax = 4;
   globalThis.RTCPeerConnection = FakeConnection;
   const sent = [];
   const calls = { refused: [], unanswered: 0 };
@@ -231,5 +245,52 @@ test('alone and with nothing to send there is nothing to offer', async () => {
   session.setOnline(true);
   await settle();
   assert.equal(offers().length, 0);
+  session.close();
+});
+
+test('a camera is sent in three encodings, and in those only that somebody wants', async (context) => {
+  context.mock.timers.enable({ apis: ['setTimeout'] });
+  const { session, answer, pc } = setUp();
+  session.start([]);
+  session.setOnline(true);
+  session.setSource('camera', camera());
+  await settle();
+  await answer();
+  assert.deepEqual(active(pc()), ['q', 'h', 'f']);
+  session.setDemand('camera', 0);
+  context.mock.timers.tick(DEMAND_FALLS_AFTER_MS);
+  assert.deepEqual(active(pc()), ['q']);
+  session.setDemand('camera', 1);
+  assert.deepEqual(active(pc()), ['q', 'h']);
+  session.setDemand('screen', 'best');
+  assert.deepEqual(active(pc()), ['q', 'h']);
+  // A new media connection is a new one to the server: it may want everything.
+  session.start();
+  await settle();
+  assert.deepEqual(active(pc()), ['q', 'h', 'f']);
+  session.close();
+});
+
+test('a browser that refuses several encodings sends the largest', async () => {
+  const { session, pc, offers } = setUp();
+  FakeConnection.encodingsMax = 1;
+  session.start([]);
+  session.setOnline(true);
+  session.setSource('camera', camera());
+  await settle();
+  assert.equal(offers().length, 1);
+  assert.deepEqual(pc().transceivers[0].sender.encodings, [{ scaleResolutionDownBy: 1, maxBitrate: 1_700_000 }]);
+  session.close();
+});
+
+test('the largest is sent too when the answer leaves one of several', async () => {
+  const { session, answer, pc } = setUp();
+  session.start([]);
+  session.setOnline(true);
+  session.setSource('camera', camera());
+  await settle();
+  pc().transceivers[0].sender.encodings.splice(1);
+  await answer();
+  assert.equal(pc().transceivers[0].sender.encodings[0].scaleResolutionDownBy, 1);
   session.close();
 });

@@ -42,6 +42,15 @@ test('a section that was used again does not show a negative rate', () => {
   assert.equal(summarise(report(2, 1_000, 2, 0), first).streams[0].bitrateBps, 0);
 });
 
+test('each encoding of a picture has its own rate', () => {
+  const of = (seconds) => ['q', 'f'].map((rid, index) => ({
+    id: rid, type: 'outbound-rtp', timestamp: seconds * 1000, kind: 'video', mid: '1', rid,
+    active: rid === 'q', bytesSent: 10_000 * seconds * (1 + index), packetsSent: 10 * seconds,
+  }));
+  const { streams } = summarise(of(2), summarise(of(1), null));
+  assert.deepEqual(streams.map(({ rid, active, bitrateBps }) => [rid, active, bitrateBps]), [['q', true, 80_000], ['f', false, 160_000]]);
+});
+
 test('nothing connected yet', () => {
   const summary = summarise([], null);
   assert.equal(summary.roundTripMs, null);

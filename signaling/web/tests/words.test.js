@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { splitLinks } from '../js/chat.js';
-import { cameraBudget, explain, explainAll } from '../js/devices.js';
+import { explain, explainAll } from '../js/devices.js';
 import { loudness } from '../js/level-meter.js';
 
 test('links in a message, without the full stop after them', () => {
@@ -24,11 +24,6 @@ test('the same trouble with both devices is said once', () => {
   assert.match(explainAll({ camera: missing, microphone: missing }), /^No camera and no microphone/u);
   assert.equal(explainAll({ camera: missing, microphone: null }), explain('camera', missing));
   assert.match(explainAll({ camera: missing, microphone: { name: 'NotAllowedError' } }), /camera.*microphone/u);
-});
-
-test('the more people, the less each camera sends', () => {
-  const rates = [1, 2, 3, 5, 9, 10, 40].map((people) => cameraBudget(people).bitrateMax);
-  assert.deepEqual(rates, [...rates].sort((a, b) => b - a));
 });
 
 test('loudness runs from silence to full', () => {
