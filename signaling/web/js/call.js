@@ -12,6 +12,7 @@
 
 import { EMPTY, reduce, wantedTracks } from './meeting-state.js';
 import { Session } from './session.js';
+import { Wishes } from './wishes.js';
 
 /** Media that ends by the server's word this often in a row means joining again helps more. */
 const MEDIA_LOST_MAX = 4;
@@ -20,6 +21,7 @@ const MEDIA_LOST_MAX = 4;
 export class Call extends EventTarget {
   #signal;
   #session;
+  #wishes = null;
   #state = EMPTY;
   #mediaLost = 0;
   #mediaTimer = 0;
@@ -28,9 +30,13 @@ export class Call extends EventTarget {
   constructor(connect) {
     super();
     this.#signal = connect((event) => this.#heard(event));
+    if (this.#signal.carriesWishes) {
+      this.#wishes = new Wishes((message) => this.#signal.send(message));
+    }
     this.#session = new Session({
       send: (message) => this.#signal.send(message),
       onReceivers: (tracks) => this.#emit('receivers', { tracks }),
+      onSettled: (sections) => this.#wishes?.setReceived(sections),
       onMedia: (state) => this.#emit('media', { state }),
       onRefused: (text) => this.#emit('notice', { text }),
       onStuck: () => this.#signal.joinAgain(),
@@ -48,9 +54,9 @@ export class Call extends EventTarget {
     return this.#session;
   }
 
-  /** Whether receivers can say what they want of a picture, so that several encodings are worth sending. */
-  get carriesWishes() {
-    return this.#signal.carriesWishes;
+  /** How good the pictures that are received should be; `null` where the server hears no wishes. */
+  get wishes() {
+    return this.#wishes;
   }
 
   /** Gets ready to join, while the person still looks at the lobby. */
@@ -112,6 +118,8 @@ export class Call extends EventTarget {
       // A new person at the server has no media there: nothing of the old connection is worth keeping.
       this.#session.start(message.iceServers ?? []);
       this.#emit('publish', {});
+    } else {
+      this.#wishes?.repeat();
     }
     this.#session.setWanted(wantedTracks(this.#state));
     this.#session.setOnline(true);
@@ -175,6 +183,7 @@ export class Call extends EventTarget {
   #end() {
     clearTimeout(this.#mediaTimer);
     this.#session.close();
+    this.#wishes?.clear();
     this.#state = EMPTY;
   }
 

@@ -49,7 +49,7 @@ const firebase = query.get('signal') === 'websocket' ? null : embeddedConfigurat
 const call = new Call((on) => (firebase
   ? new FirestoreSignal({ open: () => Database.open(firebase), on })
   : new Signal({ url: `${location.protocol === 'https:' ? 'wss:' : 'ws:'}//${location.host}/v1/ws`, on })));
-const tiles = new Tiles(byId('stage'));
+const tiles = new Tiles(byId('stage'), (shown) => call.wishes?.show(shown, call.state.speaking));
 const sound = new RemoteAudio(byId('audio'), (blocked) => {
   byId('hear').hidden = !blocked;
 });
@@ -278,7 +278,7 @@ function publish(source) {
 }
 
 function publishScreen() {
-  const pictures = call.carriesWishes ? SCREEN_ENCODINGS : [only(SCREEN_ENCODINGS)];
+  const pictures = call.wishes ? SCREEN_ENCODINGS : [only(SCREEN_ENCODINGS)];
   const shares = [['screen', 'video', own.screen, pictures], ['screen-audio', 'audio', own.screenAudio, undefined]];
   for (const [source, kind, track, encodings] of shares) {
     if (track) {
@@ -291,7 +291,7 @@ function publishScreen() {
 
 /** Several encodings where receivers can choose; otherwise one that suits a room of this size. */
 function cameraEncodings() {
-  return call.carriesWishes ? CAMERA_ENCODINGS : [cameraBudget(call.state.people.length)];
+  return call.wishes ? CAMERA_ENCODINGS : [cameraBudget(call.state.people.length)];
 }
 
 function perform(action) {

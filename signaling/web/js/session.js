@@ -37,11 +37,13 @@ export class Session {
    * @param {{
    *   send: (message: object) => boolean,
    *   onReceivers: (tracks: Map<string, MediaStreamTrack>) => void,
+   *   onSettled: (sections: Map<string, string>) => void,
    *   onMedia: (state: "connecting"|"connected"|"lost") => void,
    *   onRefused: (reason: string) => void,
    *   onStuck: () => void,
    *   onUnanswered: () => void,
-   * }} hooks `onStuck`: media cannot be had on this place any more; `onUnanswered`: the server does not answer
+   * }} hooks `onSettled`: by the last answer these tracks are received, each with its `mid`; `onStuck`: media
+   *   cannot be had on this place any more; `onUnanswered`: the server does not answer
    */
   constructor(hooks) {
     this.#hooks = hooks;
@@ -404,6 +406,12 @@ export class Session {
         this.#assigned.delete(id);
       }
     }
+    const received = [...this.#assigned].filter(([, slot]) => !slot.idle);
+    this.#hooks.onSettled(new Map(received.map(([id, slot]) => [id, slot.transceiver.mid])));
+    this.#settleSources(message);
+  }
+
+  #settleSources(message) {
     const fresh = [];
     for (const known of this.#sources.values()) {
       if (known.transceiver?.direction === 'stopped') {
@@ -450,6 +458,7 @@ export class Session {
     this.#busy = false;
     this.#assigned.clear();
     this.#slots = [];
+    this.#hooks.onSettled(new Map());
     for (const known of this.#sources.values()) {
       Object.assign(known, { transceiver: null, published: false, mutedTold: false });
       known.demand.reset();

@@ -7,13 +7,18 @@ import { hueOf, initials, isMuted, isVisible, others, shownName, trackOf } from 
 /** The tiles in `#stage`. */
 export class Tiles {
   #stage;
+  #onLayout;
   #tiles = new Map();
   #received = new Map();
   #frame = 0;
 
-  /** @param {HTMLElement} stage */
-  constructor(stage) {
+  /**
+   * @param {HTMLElement} stage
+   * @param {(shown: import('./wishes.js').ShownTile[]) => void} onLayout the others' pictures, as large as they are now
+   */
+  constructor(stage, onLayout) {
     this.#stage = stage;
+    this.#onLayout = onLayout;
     new ResizeObserver(() => this.#layOutSoon()).observe(stage);
   }
 
@@ -63,6 +68,7 @@ export class Tiles {
     element.dataset.muted = String(isMuted(person));
     element.dataset.speaking = String(source === 'camera' && state.speaking.includes(person.id));
     const track = trackOf(person, source);
+    tile.trackId = track?.id ?? '';
     this.#showPicture(tile, this.#received.get(track?.id) ?? null, isVisible(person, source));
     this.#showName(tile, shownName(person), person.id, source === 'screen' ? `${shownName(person)}’s screen` : shownName(person));
     return `${person.id}/${source}`;
@@ -134,13 +140,21 @@ export class Tiles {
     }
     const gap = width < 600 ? 6 : 12;
     const rects = arrange({ width, height, screens: screens.length, cameras: cameras.length, gap });
-    screens.forEach((tile, index) => place(tile.element, rects.screens[index], true));
-    cameras.forEach((tile, index) => place(tile.element, rects.cameras[index], false));
+    screens.forEach((tile, index) => place(tile, rects.screens[index], true));
+    cameras.forEach((tile, index) => place(tile, rects.cameras[index], false));
+    this.#onLayout(tiles.filter((tile) => tile.trackId).map(({ element, trackId, height }) => ({
+      track: trackId,
+      person: element.dataset.person,
+      source: element.dataset.source,
+      heightPx: height * devicePixelRatio,
+    })));
   }
 }
 
-function place(element, rect, onStage) {
+function place(tile, rect, onStage) {
+  const { element } = tile;
   const { style } = element;
+  tile.height = rect.height;
   style.setProperty('--x', `${rect.x.toFixed(1)}px`);
   style.setProperty('--y', `${rect.y.toFixed(1)}px`);
   style.width = `${rect.width.toFixed(1)}px`;
@@ -179,7 +193,7 @@ function makeTile(source) {
   if (source === 'screen') {
     element.addEventListener('dblclick', () => toggleFullscreen(element));
   }
-  return { element, avatar, video, label, track: null };
+  return { element, avatar, video, label, track: null, trackId: '', height: 0 };
 }
 
 function toggleFullscreen(element) {

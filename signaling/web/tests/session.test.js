@@ -77,13 +77,14 @@ function setUp() {
   FakeConnection.encodingsMax = 4;
   globalThis.RTCPeerConnection = FakeConnection;
   const sent = [];
-  const calls = { refused: [], unanswered: 0 };
+  const calls = { refused: [], settled: [], unanswered: 0 };
   const session = new Session({
     send: (message) => {
       sent.push(structuredClone(message));
       return true;
     },
     onReceivers: () => {},
+    onSettled: (sections) => calls.settled.push([...sections]),
     onMedia: () => {},
     onRefused: (reason) => calls.refused.push(reason),
     onStuck: () => {},
@@ -157,6 +158,23 @@ test('the section of a track that went is used again', async () => {
   await settle();
   assert.deepEqual(offers().at(-1).wants, { 0: 'b' });
   assert.equal(pc().transceivers.length, 1);
+  session.close();
+});
+
+test('what is received is said once the answer has agreed to it, and again for a new connection', async () => {
+  const { session, answer, calls } = setUp();
+  session.start([]);
+  session.setOnline(true);
+  session.setWanted([{ id: 'a', kind: 'video' }]);
+  await settle();
+  assert.deepEqual(calls.settled.splice(0).flat(), []);
+  await answer();
+  assert.deepEqual(calls.settled.splice(0), [[['a', '0']]]);
+  session.start();
+  await settle();
+  assert.deepEqual(calls.settled.splice(0), [[]]);
+  await answer();
+  assert.deepEqual(calls.settled, [[['a', '0']]]);
   session.close();
 });
 
