@@ -148,6 +148,7 @@ export class Call extends EventTarget {
         this.#mediaLost = 0;
         break;
       case 'media-lost':
+        this.#reduce(message);
         this.#onMediaLost();
         break;
       case 'person-joined':

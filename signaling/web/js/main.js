@@ -7,10 +7,12 @@
  *   `&signal=websocket` joins over the WebSocket though the page has a Firebase configuration;
  * - `<body data-state="lobby|joining|in-meeting|left|error">`;
  * - a remote tile is `<article data-person="ID" data-name="N" data-source="camera|screen" data-speaking="true|false"
- *   data-muted="true|false" data-picture="true|false">` with a `<video>`; one's own has `data-self="true"` and no `data-person`;
+ *   data-muted="true|false" data-picture="true|false" data-paused="true|false">` with a `<video>`; one's own has `data-self="true"` and no `data-person`;
  *   remote sound plays in `<audio data-person="ID" data-source="microphone|screen-audio">`;
  * - buttons and fields: `#join #mute #camera #share #leave #chat-open #people-open #info-open #chat-input #chat-send`;
  *   one message of the chat is a `.chat-message`;
+ * - in the connection panel a picture that is received is `#info-body li[data-person=ID][data-source]`, with a `<select>`
+ *   whose values are `auto`, `best` and the numbers of lower qualities;
  * - `window.millrace`: `pc` the RTCPeerConnection, `stats()` a promise of a Summary (see stats.js),
  *   `restartIce()`, `people()` the people in the room with their tracks, `you()` one's own id,
  *   `signal` `websocket` or `firestore`.
@@ -54,7 +56,7 @@ const sound = new RemoteAudio(byId('audio'), (blocked) => {
   byId('hear').hidden = !blocked;
 });
 const stats = new StatsReader(() => call.session.pc, describe);
-const info = new InfoPanel(byId('info-body'), () => stats.read());
+const info = new InfoPanel(byId('info-body'), { read: () => stats.read(), state: () => call.state, wishes: call.wishes });
 const chat = new Chat((text) => call.chat(text) || (toast('Not connected: the message was not sent.'), false));
 const panels = new Panels(onPanel);
 const controls = new Controls(own, perform);
@@ -159,6 +161,10 @@ call.addEventListener('joined', () => {
 });
 
 call.addEventListener('change', ({ detail: { before, message } }) => {
+  if (message.type === 'estimate') {
+    // Only the connection panel shows it, which renews itself.
+    return;
+  }
   announce(announcement(before, message));
   if (message.type === 'chat') {
     chat.add(call.state.chat.at(-1));

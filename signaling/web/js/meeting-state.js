@@ -5,14 +5,22 @@
  * @typedef {{id: string, source: string, kind: "audio"|"video", muted: boolean}} Track
  * @typedef {{id: string, name: string, tracks: Track[]}} Person
  * @typedef {{from: string, name: string, text: string, mine: boolean}} ChatLine
- * @typedef {{you: string, room: string, people: Person[], speaking: string[], chat: ChatLine[]}} MeetingState
+ * @typedef {{layer: number|null, pause: "no-room"|"unwanted"|null}} Sent which quality of a picture is sent, counted
+ *   from the smallest, 0; `null` while it is paused, and why
+ * @typedef {{
+ *   you: string, room: string, people: Person[], speaking: string[], chat: ChatLine[],
+ *   layers: Map<string, Sent>, estimate: number|null,
+ * }} MeetingState `layers` by track id; `estimate`: what the server thinks that this network carries, bits per second
  */
 
 /** Chat lines kept; older ones are dropped. */
 export const CHAT_LINES_MAX = 500;
 
 /** @type {MeetingState} Before anything was joined. */
-export const EMPTY = Object.freeze({ you: '', room: '', people: [], speaking: [], chat: [] });
+export const EMPTY = Object.freeze({ you: '', room: '', people: [], speaking: [], chat: [], layers: new Map(), estimate: null });
+
+/** What holds for a media connection that has just begun. */
+const NOTHING_SENT = Object.freeze({ layers: EMPTY.layers, estimate: EMPTY.estimate });
 
 /**
  * The state after a message. Unknown messages leave it as it is, the very same object.
@@ -30,6 +38,7 @@ export function reduce(state, message) {
         speaking: [],
         // A connection that came back keeps the conversation; so does a person who had to join again.
         chat: state.room === message.room ? state.chat : [],
+        ...(state.you === message.you ? { layers: state.layers, estimate: state.estimate } : NOTHING_SENT),
       };
     case 'person-joined':
       return { ...state, people: withPerson(state.people, cleanPerson(message.person)) };
@@ -38,13 +47,24 @@ export function reduce(state, message) {
         ...state,
         people: state.people.filter((person) => person.id !== message.id),
         speaking: state.speaking.filter((id) => id !== message.id),
+        layers: layersBut(state, message.id, []),
       };
     case 'tracks':
       return {
         ...state,
         people: state.people.map((person) =>
           person.id === message.id ? { ...person, tracks: message.tracks ?? [] } : person),
+        layers: layersBut(state, message.id, message.tracks ?? []),
       };
+    case 'layer': {
+      const sent = { layer: message.layer ?? null, pause: message.pause ?? null };
+      return { ...state, layers: new Map(state.layers).set(message.track, sent) };
+    }
+    case 'estimate':
+      return { ...state, estimate: message.bps };
+    case 'media-lost':
+      // The next connection begins anew.
+      return { ...state, ...NOTHING_SENT };
     case 'speaking':
       return { ...state, speaking: message.people ?? [] };
     case 'chat': {
@@ -54,6 +74,15 @@ export function reduce(state, message) {
     default:
       return state;
   }
+}
+
+/** The layers without those of a person's tracks that are not among `tracks`. */
+function layersBut({ people, layers }, id, tracks) {
+  const kept = new Set(tracks.map((track) => track.id));
+  const gone = (people.find((person) => person.id === id)?.tracks ?? []).filter((track) => !kept.has(track.id));
+  const left = new Map(layers);
+  gone.forEach((track) => left.delete(track.id));
+  return left;
 }
 
 function cleanPerson(person) {
@@ -112,6 +141,16 @@ export function isMuted(person) {
 export function isVisible(person, source) {
   const track = trackOf(person, source);
   return track !== undefined && !track.muted;
+}
+
+/**
+ * Whether a picture is paused because the network does not carry even its smallest quality.
+ * @param {MeetingState} state
+ * @param {string|undefined} track
+ * @returns {boolean}
+ */
+export function hasNoRoom(state, track) {
+  return state.layers.get(track)?.pause === 'no-room';
 }
 
 /**

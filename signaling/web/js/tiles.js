@@ -2,7 +2,7 @@
 
 import { makeIcon } from './icon.js';
 import { arrange } from './layout.js';
-import { hueOf, initials, isMuted, isVisible, others, shownName, trackOf } from './meeting-state.js';
+import { hasNoRoom, hueOf, initials, isMuted, isVisible, others, shownName, trackOf } from './meeting-state.js';
 
 /** The tiles in `#stage`. */
 export class Tiles {
@@ -70,6 +70,9 @@ export class Tiles {
     const track = trackOf(person, source);
     tile.trackId = track?.id ?? '';
     this.#showPicture(tile, this.#received.get(track?.id) ?? null, isVisible(person, source));
+    const paused = isVisible(person, source) && hasNoRoom(state, track?.id);
+    element.dataset.paused = String(paused);
+    tile.pauseNote.hidden = !paused;
     this.#showName(tile, shownName(person), person.id, source === 'screen' ? `${shownName(person)}’s screen` : shownName(person));
     return `${person.id}/${source}`;
   }
@@ -184,7 +187,11 @@ function makeTile(source) {
   muted.title = 'Muted';
   muted.append(makeIcon('mic-off'));
   caption.append(muted, label);
-  element.append(avatar, video, caption);
+  const pauseNote = document.createElement('p');
+  pauseNote.className = 'pause-note';
+  pauseNote.textContent = 'Paused: your connection is too slow for this picture';
+  pauseNote.hidden = true;
+  element.append(avatar, video, pauseNote, caption);
   const onPicture = () => {
     element.dataset.picture = String(video.videoWidth > 0);
   };
@@ -193,7 +200,7 @@ function makeTile(source) {
   if (source === 'screen') {
     element.addEventListener('dblclick', () => toggleFullscreen(element));
   }
-  return { element, avatar, video, label, track: null, trackId: '', height: 0 };
+  return { element, avatar, video, label, pauseNote, track: null, trackId: '', height: 0 };
 }
 
 function toggleFullscreen(element) {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { CHAT_LINES_MAX, EMPTY, announcement, hueOf, initials, isMuted, isVisible, others, reduce, wantedTracks } from '../js/meeting-state.js';
+import { CHAT_LINES_MAX, EMPTY, announcement, hasNoRoom, hueOf, initials, isMuted, isVisible, others, reduce, wantedTracks } from '../js/meeting-state.js';
 
 const mic = { id: 't1', source: 'microphone', kind: 'audio', muted: false };
 const cam = { id: 't2', source: 'camera', kind: 'video', muted: false };
@@ -43,6 +43,33 @@ test('a message of unknown type or person changes nothing', () => {
   const state = after(joined);
   assert.equal(reduce(state, { type: 'weather' }), state);
   assert.deepEqual(reduce(state, { type: 'tracks', id: 'nobody', tracks: [mic] }).people, state.people);
+});
+
+test('what is sent of a picture is known until the picture is gone', () => {
+  const low = { type: 'layer', track: 't2', layer: 0 };
+  const paused = { type: 'layer', track: 't2', layer: null, pause: 'no-room' };
+  let state = after(joined, low);
+  assert.deepEqual(state.layers.get('t2'), { layer: 0, pause: null });
+  assert.ok(!hasNoRoom(state, 't2'));
+  state = reduce(state, paused);
+  assert.ok(hasNoRoom(state, 't2'));
+  assert.ok(!hasNoRoom(reduce(state, { ...paused, pause: 'unwanted' }), 't2'));
+  assert.ok(!hasNoRoom(state, undefined));
+  assert.equal(reduce(state, { type: 'tracks', id: 'a', tracks: [mic, { ...cam, muted: true }] }).layers.size, 1);
+  assert.equal(reduce(state, { type: 'tracks', id: 'a', tracks: [mic] }).layers.size, 0);
+  assert.equal(reduce(state, { type: 'person-left', id: 'a' }).layers.size, 0);
+});
+
+test('what the server thinks of the network holds for its media connection', () => {
+  const state = after(joined, { type: 'estimate', bps: 1_234_567 }, { type: 'layer', track: 't2', layer: 1 });
+  assert.equal(state.estimate, 1_234_567);
+  assert.equal(reduce(state, joined).estimate, 1_234_567, 'the same person is back');
+  for (const message of [{ type: 'media-lost', reason: 'x' }, { ...joined, you: 'n' }]) {
+    const begun = reduce(state, message);
+    assert.equal(begun.estimate, null);
+    assert.equal(begun.layers.size, 0);
+  }
+  assert.equal(EMPTY.layers.size, 0);
 });
 
 test('chat stays over a reconnect, goes with the room, and is bounded', () => {
