@@ -182,6 +182,146 @@ async fn ice_restart_moves_media_to_a_new_address() {
     bob.close().await;
 }
 
+/// The encodings of one's own camera by their names: whether it is sent, and its width.
+const OWN_ENCODINGS: &str =
+    "window.millrace.stats().then(({ streams }) => Object.fromEntries(streams
+    .filter(s => s.direction === 'out' && s.source === 'camera').map(s => [s.rid, s])))";
+
+/// The width of what comes of Ada's camera now.
+const WIDTH_OF_ADA: &str = "window.millrace.stats().then(({ streams }) => streams
+    .find(s => s.direction === 'in' && s.name === 'Ada' && s.source === 'camera')?.width)";
+
+/// Pins the quality of Ada's camera in the open connection panel.
+async fn pin(page: &Page, quality: &str) {
+    let select = "document.querySelector('#info-body li[data-source=camera] select')";
+    page.until("a choice of quality", select).await;
+    page.eval(&format!(
+        "(() => {{ {select}.value = {quality:?}; {select}.dispatchEvent(new Event('change')); }})()"
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn a_picture_is_sent_as_large_as_somebody_wants_it() {
+    let server = Server::start(&[]);
+    let browsers = Browsers::start();
+    let ada = join(&browsers, &server, "mill", "Ada").await;
+    ada.until(
+        "three encodings of a camera",
+        &format!("{OWN_ENCODINGS}.then(({{ q, h, f }}) => q && h && f)"),
+    )
+    .await;
+    let small = server.url("/?room=mill&name=Bob&join=1");
+    let bob = browsers.open_with(&small, &["--window-size=520,420"]).await;
+    bob.sees("Ada", "camera").await;
+    // Bob's tile is small: the smallest is enough, and the others are not encoded any more.
+    ada.until(
+        "only the smallest encoding to be sent",
+        &format!("{OWN_ENCODINGS}.then(({{ q, h, f }}) => q.active && !h.active && !f.active)"),
+    )
+    .await;
+    bob.until(
+        "a quarter of Ada's picture",
+        &format!("{WIDTH_OF_ADA}.then(width => width > 0 && width <= 320)"),
+    )
+    .await;
+
+    bob.eval("document.querySelector('#info-open').click()")
+        .await;
+    pin(&bob, "best").await;
+    bob.until(
+        "all of Ada's picture",
+        &format!("{WIDTH_OF_ADA}.then(width => width > 640)"),
+    )
+    .await;
+    ada.until(
+        "all encodings to be sent",
+        &format!("{OWN_ENCODINGS}.then(({{ q, h, f }}) => q.active && h.active && f.active)"),
+    )
+    .await;
+    bob.until(
+        "the panel to say so",
+        "document.querySelector('#info-body li[data-source=camera]').innerText.includes('high')",
+    )
+    .await;
+    ada.click("#info-open").await;
+    ada.until(
+        "the panel to show what is sent",
+        "document.querySelector('#info-body').innerText.includes('medium')",
+    )
+    .await;
+    ada.screenshot("panel").await;
+    pin(&bob, "0").await;
+    bob.until(
+        "a quarter of Ada's picture again",
+        &format!("{WIDTH_OF_ADA}.then(width => width > 0 && width <= 320)"),
+    )
+    .await;
+    bob.close().await;
+    ada.close().await;
+}
+
+#[tokio::test]
+async fn a_picture_that_finds_no_room_says_so() {
+    let server = Server::start(&[]);
+    let browsers = Browsers::start();
+    let ada = join(&browsers, &server, "mill", "Ada").await;
+    let bob = browsers.open(&server.url("/?room=mill&name=Bob")).await;
+    // The page itself runs unchanged: what the server would say on a slow network is put in its mouth.
+    bob.eval(
+        "(() => {
+           const Socket = window.WebSocket;
+           window.WebSocket = function (url) {
+             window.socket = new Socket(url);
+             socket.addEventListener('message', event => {
+               if (['layer', 'estimate'].includes(JSON.parse(event.data).type)) event.stopImmediatePropagation();
+             });
+             return socket;
+           };
+           window.hear = message => socket.onmessage({ data: JSON.stringify(message) });
+         })()",
+    )
+    .await;
+    bob.until(
+        "the lobby",
+        "document.querySelector('#join')?.disabled === false",
+    )
+    .await;
+    bob.click("#join").await;
+    bob.sees("Ada", "camera").await;
+    let track =
+        "millrace.people().find(p => p.name === 'Ada').tracks.find(t => t.source === 'camera').id";
+    bob.click("#info-open").await;
+    bob.eval("hear({ type: 'estimate', bps: 1234567 })").await;
+    bob.eval(&format!(
+        "hear({{ type: 'layer', track: {track}, layer: null, pause: 'no-room' }})"
+    ))
+    .await;
+    let note = "document.querySelector('article[data-name=Ada][data-source=camera]').innerText";
+    bob.until(
+        "the tile to say why",
+        &format!("{note}.includes('too slow')"),
+    )
+    .await;
+    bob.until(
+        "what the network carries",
+        "document.querySelector('#info-body').innerText.includes('of ~1.2 Mbit/s')",
+    )
+    .await;
+    bob.screenshot("paused").await;
+    bob.eval(&format!(
+        "hear({{ type: 'layer', track: {track}, layer: 0 }})"
+    ))
+    .await;
+    bob.until(
+        "the picture again",
+        &format!("!{note}.includes('too slow')"),
+    )
+    .await;
+    bob.close().await;
+    ada.close().await;
+}
+
 const WHIP_AND_WHEP: &str = r"
   window.gathered = pc => new Promise(go => {
     if (pc.iceGatheringState === 'complete') return go();
