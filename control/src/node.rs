@@ -211,11 +211,26 @@ impl State {
                 }
             }
             Event::WorkerRestarted => warn!(worker, "a worker failed and started again"),
-            Event::Closed { .. }
-            | Event::TrackStarted { .. }
-            | Event::Speaking { .. }
-            | Event::Chosen { .. }
-            | Event::Downlink { .. } => {}
+            Event::Chosen {
+                session,
+                sender,
+                sent,
+            } => debug!(session = session.0, sender = sender.0, ?sent, "chosen"),
+            Event::Downlink {
+                session,
+                estimate_bps,
+                loss_permille,
+                rtt_us,
+            } => {
+                debug!(
+                    session = session.0,
+                    estimate_bps,
+                    loss_permille,
+                    ?rtt_us,
+                    "downlink"
+                );
+            }
+            Event::Closed { .. } | Event::TrackStarted { .. } | Event::Speaking { .. } => {}
         }
         self.rooms.handle_event(now, worker, event);
     }

@@ -317,7 +317,11 @@ impl Engine {
         };
         (sender.standing.rung, sender.standing.since) = (standing, Some(now));
         let (id, session) = (sender.spec.sender, sender.session);
-        let choice = rung.map_or(Choice::Off, |rung| Choice::Encoding(rung.track, rung.most));
+        let choice = rung.map_or(Choice::Off, |rung| Choice::Encoding {
+            track: rung.track,
+            most: rung.most,
+            is_fall: demand.chosen < demand.before,
+        });
         if let Some(session) = self.sessions.get(session) {
             self.events.push_back(Event::Chosen {
                 session: session.id,

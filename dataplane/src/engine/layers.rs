@@ -134,9 +134,9 @@ pub(super) struct Layers {
 }
 
 impl Layers {
-    /// A receiver that begins with a key frame: all of its target.
-    pub(super) fn begin(&mut self) {
-        self.now = self.target;
+    /// A receiver that begins with a key frame: all of its target at once.
+    pub(super) fn begin(&mut self, target: Most) {
+        (self.target, self.now) = (target, target);
     }
 
     /// Whether a spatial layer that is wanted is not sent yet.

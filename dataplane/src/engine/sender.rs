@@ -2,7 +2,7 @@
 
 use super::allocate::Standing;
 use super::extensions::ForwardedIds;
-use super::layers::Layers;
+use super::layers::{Layers, Most};
 use super::log::Log;
 use super::numbering::{Continuation, Numbering, Shift};
 use super::session::SessionKey;
@@ -59,7 +59,7 @@ pub(super) struct FeedState {
     /// Which of the track's layers are sent.
     pub(super) layers: Layers,
     /// The encoding that is to be sent from its next key frame on, instead of this one.
-    pub(super) joining: Option<TrackKey>,
+    pub(super) joining: Option<(TrackKey, Most)>,
     /// That key frame has come.
     pub(super) next: Option<Box<Next>>,
     /// Nothing is sent until it joins an encoding.
@@ -284,7 +284,8 @@ impl FeedState {
     /// The encodings that know of it.
     pub(super) fn tracks(&self) -> impl Iterator<Item = TrackKey> {
         let next = self.next.as_ref().map(|next| next.track);
-        [Some(self.track), self.joining, next].into_iter().flatten()
+        let joining = self.joining.map(|(track, _)| track);
+        [Some(self.track), joining, next].into_iter().flatten()
     }
 
     /// How packets of this format leave, if the receiver takes it.

@@ -17,6 +17,8 @@ use super::track::{Track, TrackKey};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Next {
     pub(super) track: TrackKey,
+    /// The layers of it that are sent.
+    most: Most,
     /// Arrival number of its key frame.
     cursor: u64,
     /// Arrival number of the first packet in the old log that is not sent any more.
@@ -28,8 +30,12 @@ pub(super) struct Next {
 pub(super) enum Choice {
     /// Nothing.
     Off,
-    /// An encoding, and layers of it.
-    Encoding(TrackKey, Most),
+    /// An encoding, and layers of it; whether that is less than what was sent before.
+    Encoding {
+        track: TrackKey,
+        most: Most,
+        is_fall: bool,
+    },
 }
 
 impl Engine {
@@ -42,26 +48,38 @@ impl Engine {
         let Some(source) = &mut sender.source else {
             return;
         };
-        let Choice::Encoding(wanted, most) = choice else {
+        let Choice::Encoding {
+            track: wanted,
+            most,
+            is_fall,
+        } = choice
+        else {
             source.is_off = true;
             for track in source.leave() {
                 self.forget_subscriber(key, track);
             }
             return;
         };
-        source.layers.target = most;
-        let needs_spatial = source.layers.waits_for_spatial();
-        if source.joining == Some(wanted) {
+        let reads = source.next.as_ref().map_or(source.track, |next| next.track);
+        let stays = reads == wanted && !source.is_off;
+        let left = source.joining.take().map(|(track, _)| track);
+        if stays {
+            source.layers.target = most;
+        } else {
+            source.joining = Some((wanted, most));
+            if is_fall {
+                // Until the key frame comes, at least every frame that can be missed is left out.
+                source.layers.target.temporal = 0;
+            }
+        }
+        let needs_keyframe = !stays || source.layers.waits_for_spatial();
+        if left == Some(wanted) && !stays {
             return;
         }
-        let reads = source.next.as_ref().map_or(source.track, |next| next.track);
-        let left = source.joining.take();
-        let stays = reads == wanted && !source.is_off;
-        source.joining = (!stays).then_some(wanted);
         if let Some(track) = left.and_then(|left| self.tracks.get_mut(left)) {
             track.joining.retain(|its| *its != key);
         }
-        if stays && !needs_spatial {
+        if !needs_keyframe {
             return;
         }
         let Some(track) = self.tracks.get_mut(wanted) else {
@@ -115,14 +133,12 @@ impl Engine {
             return;
         };
         let session = sender.session;
-        let Some(source) = sender
-            .source
-            .as_mut()
-            .filter(|source| source.joining == Some(track))
-        else {
+        let Some(source) = &mut sender.source else {
             return;
         };
-        source.joining = None;
+        let Some((_, most)) = source.joining.take_if(|(joined, _)| *joined == track) else {
+            return;
+        };
         let before = source.next.take().map_or(source.track, |next| next.track);
         // One that was off has nothing left to read.
         let until = if std::mem::take(&mut source.is_off) {
@@ -132,6 +148,7 @@ impl Engine {
         };
         source.next = Some(Box::new(Next {
             track,
+            most,
             cursor,
             until,
         }));
@@ -176,7 +193,7 @@ pub(super) fn go_over(sender: &mut Sender, tracks: &Slab<Track>) -> bool {
         .map(|(before, after)| continuation(&sender.numbering, before, after, next.cursor));
     source.track = next.track;
     source.cursor = next.cursor;
-    source.layers.begin();
+    source.layers.begin(next.most);
     sender.change_track(continuation.unwrap_or_default());
     true
 }

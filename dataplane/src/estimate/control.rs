@@ -29,6 +29,10 @@ const BETA_MIN: f64 = 0.5;
 /// says nothing of how much there is room for, and what fills the queue may be somebody else's.
 const BETA_LIMITED: f64 = 0.7;
 
+/// ..unless packets wait longer by this much for each second: what makes a queue grow so fast is that
+/// the way carries less than what we send, and then it carries what arrives.
+const OWN_GROWTH: f64 = 0.15;
+
 /// Growth per second while it is not known how much there is.
 const GROWTH_PER_SECOND: f64 = 1.08;
 
@@ -58,8 +62,10 @@ pub(super) struct Reading {
     /// Whether less is sent than the estimate allows.
     pub(super) is_limited: bool,
     pub(super) rtt_us: i64,
-    /// How long packets wait on the way, in seconds.
+    /// How long packets wait on the way, in seconds..
     pub(super) wait_s: f64,
+    /// ..and how much longer for each second that passes.
+    pub(super) growth: f64,
 }
 
 /// Whether the rate may grow.
@@ -154,7 +160,7 @@ impl RateControl {
         let arrives = reading.throughput_bps.unwrap_or(self.bps);
         let beta = (BETA - (reading.wait_s - LONG_S).max(0.0)).max(BETA_MIN);
         let mut lower = beta * arrives;
-        if reading.is_limited {
+        if reading.is_limited && reading.growth < OWN_GROWTH {
             lower = lower.max(BETA_LIMITED * self.bps);
         } else {
             if lower > self.bps
@@ -295,6 +301,7 @@ mod tests {
             is_limited,
             rtt_us: 50_000,
             wait_s: 0.0,
+            growth: 0.0,
         }
     }
 
