@@ -12,7 +12,7 @@ use super::Engine;
 use super::layers::{Most, SPATIAL_ALL, TEMPORAL_ALL};
 use super::sender::{Sender, SenderKey};
 use super::session::SessionKey;
-use super::switching::Choice;
+use super::switching::{Choice, UntilThen};
 use super::track::{Track, TrackKey};
 use crate::command::{MediaKind, Preference, Quality};
 use crate::event::{Event, Sent};
@@ -317,10 +317,22 @@ impl Engine {
         };
         (sender.standing.rung, sender.standing.since) = (standing, Some(now));
         let (id, session) = (sender.spec.sender, sender.session);
+        let read = sender
+            .source
+            .as_ref()
+            .and_then(|source| self.tracks.get(source.track));
+        let thinned_bps = read.and_then(|track| track.meter.rate_bps(SPATIAL_ALL, 0));
+        let until_then = match (demand.chosen < demand.before, rung) {
+            (true, Some(rung)) if thinned_bps.is_none_or(|bps| bps > rung.rate_bps) => {
+                UntilThen::Nothing
+            }
+            (true, _) => UntilThen::Thinned,
+            (false, _) => UntilThen::Same,
+        };
         let choice = rung.map_or(Choice::Off, |rung| Choice::Encoding {
             track: rung.track,
             most: rung.most,
-            is_fall: demand.chosen < demand.before,
+            until_then,
         });
         if let Some(session) = self.sessions.get(session) {
             self.events.push_back(Event::Chosen {
@@ -362,13 +374,9 @@ impl Encoding<'_> {
             if (self.is_only && spatial > layer_most) || (self.is_flat && spatial > 0) {
                 return;
             }
-            // The lowest picture may be slow; of a larger one at least every second frame is wanted.
-            let is_lowest = demand.len == 0;
-            let least = if is_lowest {
-                0
-            } else {
-                temporal_layers.saturating_sub(2)
-            };
+            // The smallest picture may be slow; a larger one is no better than it while it stutters.
+            let is_smallest = self.rank == 0 && spatial == 0;
+            let least = if is_smallest { 0 } else { temporal_layers - 1 };
             for temporal in least..temporal_layers {
                 match meter.rate_bps(spatial, temporal) {
                     Some(rate_bps) => demand.push(self.rung(spatial, temporal, rate_bps)),

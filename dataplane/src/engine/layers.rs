@@ -131,12 +131,28 @@ pub(super) struct Layers {
     pub(super) target: Most,
     /// What is sent now.
     now: Most,
+    /// Nothing is sent before the next key frame.
+    is_paused: bool,
 }
 
 impl Layers {
     /// A receiver that begins with a key frame: all of its target at once.
     pub(super) fn begin(&mut self, target: Most) {
-        (self.target, self.now) = (target, target);
+        *self = Layers {
+            target,
+            now: target,
+            is_paused: false,
+        };
+    }
+
+    /// Sends nothing more until a key frame.
+    pub(super) fn pause(&mut self) {
+        self.is_paused = true;
+    }
+
+    /// Whether nothing is sent before the next key frame.
+    pub(super) fn is_paused(self) -> bool {
+        self.is_paused
     }
 
     /// Whether a spatial layer that is wanted is not sent yet.
@@ -146,12 +162,16 @@ impl Layers {
 
     /// Whether the next packet of the stream is left out.
     pub(super) fn leaves_out(&mut self, stamp: LayerStamp, keyframe: bool) -> bool {
+        if self.is_paused && !keyframe {
+            return true;
+        }
         if self.now == self.target && stamp.place == 0 {
+            self.is_paused = false;
             return false;
         }
         let (spatial, temporal) = (stamp.spatial(), stamp.temporal());
         if keyframe {
-            self.now = self.target;
+            self.begin(self.target);
         } else if stamp.starts_frame() {
             self.step(stamp, spatial, temporal);
         }
@@ -160,7 +180,7 @@ impl Layers {
 
     /// What the first packet of a frame changes.
     fn step(&mut self, stamp: LayerStamp, spatial: u8, temporal: u8) {
-        let Layers { target, now } = self;
+        let Layers { target, now, .. } = self;
         // A picture that is half there is finished: its layers follow each other, the base first.
         if spatial == 0 {
             now.spatial = now.spatial.min(target.spatial);

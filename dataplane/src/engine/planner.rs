@@ -65,6 +65,10 @@ impl Planner<'_> {
     fn prepare_resend(&mut self, resend: Resend, seal: &SealKey) -> Option<Planned> {
         let sender = self.senders.get(resend.sender)?;
         let source = sender.source.as_ref()?;
+        if source.layers.is_paused() {
+            // Nobody can show it any more, and what is to be shown next would wait behind it.
+            return None;
+        }
         let track = self.tracks.get(source.track)?;
         let incoming = sender.numbering.invert(resend.sequence)?;
         let entry = *track.log.find(incoming)?;

@@ -30,12 +30,23 @@ pub(super) struct Next {
 pub(super) enum Choice {
     /// Nothing.
     Off,
-    /// An encoding, and layers of it; whether that is less than what was sent before.
+    /// An encoding, and layers of it; what of the old one is still sent until it comes.
     Encoding {
         track: TrackKey,
         most: Most,
-        is_fall: bool,
+        until_then: UntilThen,
     },
+}
+
+/// What is sent until the key frame of another encoding comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UntilThen {
+    /// What was sent.
+    Same,
+    /// Of that, only the frames that cannot be missed: it has become too heavy.
+    Thinned,
+    /// Nothing, because even those are too heavy: the key frame would wait behind them.
+    Nothing,
 }
 
 impl Engine {
@@ -51,7 +62,7 @@ impl Engine {
         let Choice::Encoding {
             track: wanted,
             most,
-            is_fall,
+            until_then,
         } = choice
         else {
             source.is_off = true;
@@ -67,12 +78,14 @@ impl Engine {
             source.layers.target = most;
         } else {
             source.joining = Some((wanted, most));
-            if is_fall {
-                // Until the key frame comes, at least every frame that can be missed is left out.
-                source.layers.target.temporal = 0;
+            match until_then {
+                UntilThen::Same => {}
+                UntilThen::Thinned => source.layers.target.temporal = 0,
+                UntilThen::Nothing => source.layers.pause(),
             }
         }
-        let needs_keyframe = !stays || source.layers.waits_for_spatial();
+        let needs_keyframe =
+            !stays || source.layers.waits_for_spatial() || source.layers.is_paused();
         if left == Some(wanted) && !stays {
             return;
         }

@@ -26,12 +26,9 @@ const LONG_S: f64 = 0.25;
 const BETA_MIN: f64 = 0.5;
 
 /// What is left of the estimate, at least, while less is sent than it allows: the acknowledged rate
-/// says nothing of how much there is room for, and what fills the queue may be somebody else's.
+/// says nothing of how much there is room for, and what fills the queue may be somebody else's. Unless our
+/// own packets arrive slower than they were sent: then the way carries what arrives.
 const BETA_LIMITED: f64 = 0.7;
-
-/// ..unless packets wait longer by this much for each second: what makes a queue grow so fast is that
-/// the way carries less than what we send, and then it carries what arrives.
-const OWN_GROWTH: f64 = 0.15;
 
 /// Growth per second while it is not known how much there is.
 const GROWTH_PER_SECOND: f64 = 1.08;
@@ -62,10 +59,10 @@ pub(super) struct Reading {
     /// Whether less is sent than the estimate allows.
     pub(super) is_limited: bool,
     pub(super) rtt_us: i64,
-    /// How long packets wait on the way, in seconds..
+    /// How long packets wait on the way, in seconds.
     pub(super) wait_s: f64,
-    /// ..and how much longer for each second that passes.
-    pub(super) growth: f64,
+    /// What arrives, in bits per second, where it is clearly slower than it was sent.
+    pub(super) squeezed_bps: Option<f64>,
 }
 
 /// Whether the rate may grow.
@@ -157,10 +154,11 @@ impl RateControl {
     }
 
     fn fall(&mut self, reading: &Reading) {
-        let arrives = reading.throughput_bps.unwrap_or(self.bps);
+        let squeezed = reading.squeezed_bps.filter(|_| reading.is_limited);
+        let arrives = squeezed.or(reading.throughput_bps).unwrap_or(self.bps);
         let beta = (BETA - (reading.wait_s - LONG_S).max(0.0)).max(BETA_MIN);
         let mut lower = beta * arrives;
-        if reading.is_limited && reading.growth < OWN_GROWTH {
+        if reading.is_limited && squeezed.is_none() {
             lower = lower.max(BETA_LIMITED * self.bps);
         } else {
             if lower > self.bps
@@ -301,7 +299,7 @@ mod tests {
             is_limited,
             rtt_us: 50_000,
             wait_s: 0.0,
-            growth: 0.0,
+            squeezed_bps: None,
         }
     }
 

@@ -380,7 +380,7 @@ impl Estimator {
             is_limited: self.limited.is_limited(),
             rtt_us: self.rtt_us.unwrap_or(RTT_US),
             wait_s: self.queue.wait_s(),
-            growth: self.trend.growth(),
+            squeezed_bps: self.throughput.squeezed_bps(),
         });
         if has_fallen {
             self.prober.handle_fall(now_us, before);

@@ -16,6 +16,11 @@ const WINDOW_US: i64 = 600_000;
 /// ..and how much of it there must be.
 const WINDOW_US_MIN: i64 = 150_000;
 
+/// The span in which packets are compared with how they were sent, and how many times as long they must
+/// take to arrive to be held up on the way.
+const SQUEEZE_US: i64 = 180_000;
+const SQUEEZE: f64 = 1.2;
+
 /// After a gap like this the network may be another.
 const GAP_US: i64 = 2_000_000;
 
@@ -70,6 +75,23 @@ impl Throughput {
             *place = fresh;
         }
         self.count += 1;
+    }
+
+    /// Bits per second of the last moment, where they took clearly longer to arrive than to be sent.
+    pub(super) fn squeezed_bps(&self) -> Option<f64> {
+        let last = self.group(self.count.checked_sub(1)?)?;
+        let mut bytes = 0;
+        for back in 1..GROUPS.min(self.count) {
+            let first = self.group(self.count - 1 - back)?;
+            bytes += self.group(self.count - back)?.bytes;
+            let arrived_us = (last.arrival_us - first.arrival_us) as f64;
+            if arrived_us >= SQUEEZE_US as f64 {
+                let sent_us = (last.sent_us - first.sent_us) as f64;
+                let is_squeezed = arrived_us > SQUEEZE * sent_us;
+                return is_squeezed.then(|| f64::from(bytes) * 8e6 / arrived_us);
+            }
+        }
+        None
     }
 
     /// Bits per second, once it can be told.

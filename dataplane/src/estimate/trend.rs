@@ -90,11 +90,6 @@ impl Trend {
         self.usage
     }
 
-    /// Seconds by which delay grows in each second.
-    pub(super) fn growth(&self) -> f64 {
-        self.slope
-    }
-
     /// Another group arrived.
     pub(super) fn handle_delta(&mut self, delta: Delta) {
         if self.count == 0 {
