@@ -43,7 +43,9 @@ impl Downlink {
     /// Bits per second that its network carries, once that is known.
     pub(super) fn budget_bps(&self) -> Option<u64> {
         let is_known = self.estimator.is_settled();
-        is_known.then(|| self.estimator.target_bps())
+        // What is lost is sent again.
+        let arrives = 1.0 - self.estimator.loss();
+        is_known.then(|| (self.estimator.target_bps() as f64 * arrives) as u64)
     }
 
     /// The subscriber would be sent this much if there were room.

@@ -19,8 +19,11 @@ const FOREIGN_US: i64 = 4_000_000;
 /// ..until it is time to find out again.
 const AGAIN_US: i64 = 15_000_000;
 
-/// A queue longer than this, in seconds, is drained faster: what is left falls by as much as it is longer..
-const LONG_S: f64 = 0.25;
+/// A queue longer than this, in seconds, is drained faster..
+const LONG_S: f64 = 0.15;
+
+/// ..what is left falls by this for each second that it is longer..
+const DRAIN: f64 = 1.5;
 
 /// ..down to this.
 const BETA_MIN: f64 = 0.5;
@@ -156,7 +159,7 @@ impl RateControl {
     fn fall(&mut self, reading: &Reading) {
         let squeezed = reading.squeezed_bps.filter(|_| reading.is_limited);
         let arrives = squeezed.or(reading.throughput_bps).unwrap_or(self.bps);
-        let beta = (BETA - (reading.wait_s - LONG_S).max(0.0)).max(BETA_MIN);
+        let beta = (BETA - DRAIN * (reading.wait_s - LONG_S).max(0.0)).max(BETA_MIN);
         let mut lower = beta * arrives;
         if reading.is_limited && squeezed.is_none() {
             lower = lower.max(BETA_LIMITED * self.bps);

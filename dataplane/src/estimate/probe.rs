@@ -21,9 +21,6 @@ const FURTHER_FACTOR: f64 = 2.0;
 const LIMITED_FACTOR: f64 = 2.0;
 const BUSY_FACTOR: f64 = 1.5;
 
-/// Who sends all that the estimate allows probes so much more seldom: it grows by itself.
-const BUSY_PATIENCE: i64 = 2;
-
 /// What is probed beyond what is wanted.
 const HEADROOM: f64 = 1.2;
 
@@ -220,14 +217,14 @@ impl Prober {
         if is_asked {
             self.interval_us = PROBE_INTERVAL.as_micros() as i64;
         }
-        let (factor, patience) = if situation.is_limited {
-            (LIMITED_FACTOR, 1)
-        } else {
-            (BUSY_FACTOR, BUSY_PATIENCE)
-        };
-        if !is_asked && since_us < patience * self.interval_us {
+        if !is_asked && since_us < self.interval_us {
             return None;
         }
+        let factor = if situation.is_limited {
+            LIMITED_FACTOR
+        } else {
+            BUSY_FACTOR
+        };
         Some((factor * estimate_bps).min(self.top()))
     }
 
