@@ -192,43 +192,18 @@ impl Scene {
 
 #[tokio::test]
 async fn explore() {
-    for (codec, mode) in [("AV1", "L3T3"), ("VP9", "L3T3_KEY")] {
-        let encodings: &'static str = Box::leak(
-            format!("[{{scalabilityMode: '{mode}', maxBitrate: 2_000_000}}]").into_boxed_str(),
-        );
-        let scene = Scene::new(Source { codec, encodings }, open()).await;
-        println!("{codec} {mode}");
-        scene.run(6).await;
-        let stats = scene.publisher.eval("[...(await window.pc.getStats()).values()].filter(s => s.type === 'outbound-rtp' && s.kind === 'video').map(s => [s.rid, s.frameHeight, s.framesPerSecond, s.bytesSent, s.targetBitrate, s.qualityLimitationReason, s.scalabilityMode, s.encoderImplementation])").await;
-        println!("{stats}");
-        for body in [
-            "{\"maxSpatialLayerId\": 1}",
-            "{\"maxSpatialLayerId\": 0}",
-            "{}",
-        ] {
-            println!("{}", scene.viewer.eval(&format!("await fetch(window.layerUrl, {{method: 'POST', body: {body:?}}}).then(r => r.status)")).await);
-            println!("{body}");
-            scene.run(4).await;
-        }
-        for line in scene
-            .server
-            .get("/metrics")
-            .lines()
-            .filter(|l| l.contains("drop") && !l.ends_with(" 0") && !l.starts_with('#'))
-        {
-            println!("{line}");
-        }
-        for name in [
-            "layer_switches",
-            "layer_not_sent",
-            "rtp_forwarded",
-            "keyframe_requests",
-        ] {
-            println!(
-                "{name} {}",
-                scene.server.metric(&format!("millrace_{name}_total"))
-            );
-        }
-        scene.end().await;
+    let scene = Scene::new(VP8_SIMULCAST, narrow(3_000_000)).await;
+    scene.run(8).await;
+    for rate in [500_000, 3_000_000, 300_000, 5_000_000, 1_000_000] {
+        scene.shaper.set_down(narrow(rate));
+        println!("{rate} bit/s");
+        scene.run(10).await;
     }
+    scene.shaper.set_down(LinkSpec {
+        loss: 0.1,
+        ..narrow(5_000_000)
+    });
+    println!("10 %");
+    scene.run(20).await;
+    scene.end().await;
 }

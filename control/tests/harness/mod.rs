@@ -13,6 +13,7 @@ pub mod emulator;
 pub mod firefox;
 mod marionette;
 pub mod requests;
+pub mod shaper;
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
