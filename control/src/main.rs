@@ -14,7 +14,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// What any client can make a crate warn of is nothing that a person should look at, and of the
 /// database we say ourselves how it stands. The configured filter comes after it, and may say
 /// otherwise.
-const QUIETER: &str = "rtc_dtls=error,firestore=warn,gcloud_sdk=off";
+const QUIETER: &str = "rtc_dtls=error,rtc_sctp=off,firestore=warn,gcloud_sdk=off";
 
 /// The configuration is wrong.
 const EXIT_CONFIG: u8 = 2;

@@ -13,6 +13,11 @@ pub struct TrackId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SenderId(pub u64);
 
+/// A data channel of a session: its SCTP stream (RFC 8831 section 6.2). Chosen by the client, and
+/// used again after it was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(pub u16);
+
 /// A synchronisation source (RFC 3550 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ssrc(pub u32);

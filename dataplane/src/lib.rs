@@ -8,7 +8,7 @@
 //!                │ address → session → unprotect → track's log (plaintext, once)
 //!                ▼
 //!   driver ◄── Engine::poll_transmit   one burst to one address, sealed into the caller's slot
-//!   lane   ◄── Engine::poll_dtls       DTLS datagrams, for the handshake threads
+//!   lane   ◄── Engine::poll_dtls       DTLS datagrams and data channels, for the handshake threads
 //!   control◄── Engine::poll_event      sessions opening and closing, who speaks
 //!   others ◄─► Engine::poll_relay, handle_relay   packets for the engines of other workers
 //! ```
@@ -38,6 +38,7 @@ pub mod estimate;
 
 pub mod engine;
 
+pub mod data;
 pub mod dtls;
 
 pub mod driver;

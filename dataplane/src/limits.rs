@@ -245,6 +245,56 @@ pub const HANDSHAKE_FRAGMENT_BYTES_MAX: usize = 8_192;
 /// A DTLS handshake that is not done after this long has failed.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// SCTP streams of one session, each way. Clients ask for 65,535; a channel takes one..
+pub const DATA_STREAMS_MAX: u16 = 1_024;
+
+/// ..and so many may be in use at once.
+pub const DATA_CHANNELS_MAX: usize = 32;
+
+/// Longest label or protocol of a channel, in bytes.
+pub const DATA_LABEL_BYTES_MAX: usize = 256;
+
+/// Longest message in bytes, each way: what a client may send that is told of no limit (RFC 8841
+/// section 6.1), and what fits between other messages without a wait.
+pub const DATA_MESSAGE_BYTES_MAX: usize = 65_536;
+
+/// Bytes of messages that wait for one client: half a second at 4 Mbit/s. More is dropped where the
+/// channel is unreliable, and closes the channel where it is reliable.
+pub const DATA_SEND_BUFFER_BYTES: usize = 256 << 10;
+
+/// Bytes of messages that one client may have under way to us: the window that we announce.
+pub const DATA_RECEIVE_BUFFER_BYTES: usize = 256 << 10;
+
+/// What a chunk costs in memory beyond its bytes while it waits for others, in bytes, about.
+pub const DATA_CHUNK_OVERHEAD_BYTES: usize = 256;
+
+/// Memory of chunks that wait for others, with that overhead: the window in full chunks, or some
+/// thousand tiny ones. The one chunk that everything waits for may go beyond, up to twice.
+pub const DATA_RECEIVED_BYTES_MAX: usize = 2 * DATA_RECEIVE_BUFFER_BYTES;
+
+/// How far a chunk's number may be ahead of what is complete: more than fit the window.
+pub const DATA_CHUNKS_AHEAD_MAX: u32 = 2_048;
+
+/// How far a client may move on past chunks that it gave up (RFC 3758): it may have given up more
+/// than we took. Each costs a step.
+pub const DATA_FORWARD_MAX: u32 = 16_384;
+
+/// A client's requests to reset streams that wait for chunks (RFC 6525): clients send one at a time.
+pub const DATA_RESETS_DEFERRED_MAX: usize = 4;
+
+/// Our requests to reset streams that a client has not answered, one for each; one more ends its
+/// association.
+pub const DATA_RESETS_UNANSWERED_MAX: usize = DATA_STREAMS_MAX as usize;
+
+/// Messages per second of one session: two pointers at 60 Hz. Two seconds of it may be saved up.
+pub const DATA_MESSAGES_PER_SECOND_MAX: u32 = 128;
+
+/// Bytes of messages per second of one session: a quarter of what a subscriber of video gets.
+pub const DATA_BYTES_PER_SECOND_MAX: u32 = 256 << 10;
+
+/// Between two tellings of what the channels of all sessions dropped.
+pub const DATA_DROPS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Socket buffers asked of the kernel, each way, in bytes: about 3,600 datagrams of 1,200 bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
@@ -339,6 +389,16 @@ const _: () = assert!(
 const _: () = assert!(
     EGRESS_HOLD_DEFAULT.as_nanos() <= EGRESS_HOLD_MAX.as_nanos(),
     "the default must be allowed"
+);
+const _: () = assert!(
+    DATA_MESSAGE_BYTES_MAX < DATA_RECEIVE_BUFFER_BYTES
+        && DATA_MESSAGE_BYTES_MAX < DATA_SEND_BUFFER_BYTES
+        && DATA_MESSAGE_BYTES_MAX < 2 * DATA_BYTES_PER_SECOND_MAX as usize,
+    "a message must fit the buffers and the rate"
+);
+const _: () = assert!(
+    DATA_CHANNELS_MAX < DATA_STREAMS_MAX as usize,
+    "each channel has a stream"
 );
 const _: () = assert!(
     DATAGRAM_BYTES_MAX <= BURST_BYTES_MAX,
