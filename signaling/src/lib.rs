@@ -25,3 +25,6 @@ pub mod quality;
 pub mod sdp;
 /// The page's protocol, over a WebSocket.
 mod ws;
+
+/// The part of it that is spoken on a data channel.
+pub mod channel;

@@ -339,16 +339,92 @@ fn a_bandwidth_in_an_odd_place_does_not_matter() {
 
 #[test]
 fn a_rejected_section_keeps_its_place() {
-    let offer = Offer::parse(&of("chromium-data-channel")).unwrap();
-    let answer = fuzz::accept_all(&offer).to_sdp(&offer);
-    assert!(answer.contains("a=group:BUNDLE 0 1\r\n"), "{answer}");
-    assert!(
-        answer.contains("m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\n"),
-        "{answer}"
-    );
+    let text = of("chromium-data-channel");
+    // The form of drafts, and what is not data channels at all.
+    for (from, to, line) in [
+        ("UDP/DTLS/SCTP", "DTLS/SCTP", "DTLS/SCTP webrtc-datachannel"),
+        ("SCTP webrtc-datachannel", "SCTP 5000", "UDP/DTLS/SCTP 5000"),
+        ("UDP/DTLS/SCTP", "UDP/DTLS", "UDP/DTLS webrtc-datachannel"),
+        (
+            "sctp-port:5000",
+            "sctp-port:0",
+            "UDP/DTLS/SCTP webrtc-datachannel",
+        ),
+    ] {
+        let offer = Offer::parse(&text.replace(from, to)).unwrap();
+        let answer = fuzz::accept_all(&offer).to_sdp(&offer);
+        assert!(answer.contains("a=group:BUNDLE 0 1\r\n"), "{answer}");
+        let rejected = format!("m=application 0 {line}\r\n");
+        assert!(answer.contains(&rejected), "{answer}");
+        assert!(!answer.contains("a=sctp-port"), "{answer}");
+    }
+    let offer = Offer::parse(&text).unwrap();
     let mut none = fuzz::accept_all(&offer);
     none.sections.clear();
     assert_eq!(none.to_sdp(&offer).matches("m=").count(), 3);
+}
+
+#[test]
+fn data_channels_are_answered_in_the_bundle_or_alone() {
+    for (name, most) in [
+        ("chromium-data-channel", 262_144),
+        ("firefox-data-channel", 1_073_741_823),
+    ] {
+        let text = of(name);
+        let offer = Offer::parse(&text).unwrap();
+        let data = offer.sections[2].data.unwrap();
+        assert_eq!(data.message_bytes_max, most);
+        let answer = fuzz::accept_all(&offer).to_sdp(&offer);
+        assert!(answer.contains("a=group:BUNDLE 0 1 2\r\n"), "{answer}");
+        let section = answer.split("m=application 3478 ").nth(1).unwrap();
+        assert!(section.contains("a=mid:2\r\na=sctp-port:5000\r\na=max-message-size:65536\r\n"));
+        assert!(!section.contains("a=rtcp-mux"));
+
+        // Without audio and video, and over TCP.
+        let start = text.find("m=audio").unwrap();
+        let session = text[..start].replace("BUNDLE 0 1 2", "BUNDLE 2");
+        let data = &text[text.find("m=application").unwrap()..];
+        let alone = format!("{session}{data}").replace("UDP/DTLS", "TCP/DTLS");
+        let offer = Offer::parse(&alone).unwrap();
+        let answer = fuzz::accept_all(&offer).to_sdp(&offer);
+        assert!(answer.contains("a=group:BUNDLE 2\r\n"), "{answer}");
+        assert!(answer.contains("m=application 3478 TCP/DTLS/SCTP webrtc-datachannel\r\n"));
+        assert!(answer.contains("a=candidate:"), "{answer}");
+    }
+}
+
+#[test]
+fn data_channels_with_a_transport_of_their_own_go_without() {
+    let text = of("chromium-data-channel").replace("BUNDLE 0 1 2", "BUNDLE 0 1");
+    let same = Offer::parse(&text).unwrap();
+    assert!(same.sections[2].data.is_some(), "the same ICE session");
+    let at = text.find("m=application").unwrap();
+    let (media, data) = text.split_at(at);
+    let other = format!(
+        "{media}{}",
+        data.replace("ice-ufrag:E3J2", "ice-ufrag:othr")
+    );
+    let offer = Offer::parse(&other).unwrap();
+    assert_eq!(offer.sections[2].data, None);
+    assert_eq!(offer.ice.ufrag, "E3J2");
+}
+
+#[test]
+fn what_a_client_takes_is_read() {
+    for (line, most) in [
+        ("", 65_536),
+        ("a=max-message-size:0\r\n", u32::MAX),
+        ("a=max-message-size:1000\r\n", 1_000),
+        ("a=max-message-size:lots\r\n", 65_536),
+    ] {
+        let text = of("chromium-data-channel");
+        let text = text
+            .replace("\r\n", "\n")
+            .replace("a=max-message-size:262144\n", line);
+        let offer = Offer::parse(&text).unwrap();
+        let data = offer.sections[2].data.unwrap();
+        assert_eq!(data.message_bytes_max, most, "{line}");
+    }
 }
 
 #[test]

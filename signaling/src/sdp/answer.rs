@@ -45,6 +45,22 @@ pub enum Decision {
         /// The header extensions to answer with: from the offer's section.
         extensions: Vec<Extension>,
     },
+    /// Data channels are served (RFC 8841).
+    AcceptData {
+        /// The longest message that we take, in bytes.
+        message_bytes_max: u32,
+    },
+}
+
+impl Decision {
+    /// Whether the section is accepted.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        match self {
+            Decision::Reject => false,
+            Decision::Accept { .. } | Decision::AcceptData { .. } => true,
+        }
+    }
 }
 
 /// A stream that we send in a section.
@@ -62,6 +78,9 @@ pub struct Outgoing {
     pub track: String,
 }
 
+/// Where SCTP is spoken inside DTLS: everybody's number, which means nothing (RFC 8841 section 5.1).
+const SCTP_PORT: u16 = 5000;
+
 /// An accepted section, borrowed from the decision and the offer.
 struct Accepted<'a> {
     section: &'a Section,
@@ -69,11 +88,23 @@ struct Accepted<'a> {
     send: Option<&'a Outgoing>,
     codecs: &'a [Codec],
     extensions: &'a [Extension],
+    /// For data channels, the longest message that we take.
+    data: Option<u32>,
 }
 
 impl<'a> Accepted<'a> {
     /// What can be accepted of a decision: never what the client did not offer (RFC 3264 section 6).
     fn of(section: &'a Section, decision: Option<&'a Decision>) -> Option<Accepted<'a>> {
+        if let Some(Decision::AcceptData { message_bytes_max }) = decision {
+            return section.data.map(|_| Accepted {
+                section,
+                receive: false,
+                send: None,
+                codecs: &[],
+                extensions: &[],
+                data: Some(*message_bytes_max),
+            });
+        }
         let Some(Decision::Accept {
             receive,
             send,
@@ -90,6 +121,7 @@ impl<'a> Accepted<'a> {
             send: send.as_ref().filter(|_| section.direction.receives()),
             codecs,
             extensions,
+            data: None,
         })
     }
 
@@ -185,6 +217,14 @@ impl Answer {
         if section.has_mid {
             line(text, "mid:", &section.mid);
         }
+        if let Some(message_bytes_max) = accepted.data {
+            line(text, "sctp-port:", &SCTP_PORT.to_string());
+            line(text, "max-message-size:", &message_bytes_max.to_string());
+            if with_candidates {
+                write_candidates(text, &self.candidates);
+            }
+            return;
+        }
         line(text, accepted.direction().as_str(), "");
         for extension in accepted.extensions {
             line(
@@ -255,6 +295,10 @@ fn write_media_line(text: &mut String, media: &MediaLine, default: SocketAddr, c
         default.port(),
         media.protocol
     );
+    if codecs.is_empty() {
+        // Data channels, whose one format the offer has.
+        let _ = write!(text, " {}", media.format);
+    }
     for codec in codecs {
         let _ = write!(text, " {}", codec.payload_type);
         if let Some(rtx) = codec.rtx {

@@ -7,17 +7,22 @@ use super::{Answer, Candidate, Decision, Fragment, IceCredentials, Offer, Outgoi
 #[must_use]
 pub fn accept_all(offer: &Offer) -> Answer {
     let address = ([192, 0, 2, 7], 3478).into();
-    let accept = |(index, section): (u32, &Section)| Decision::Accept {
-        receive: section.direction.sends(),
-        send: section.direction.receives().then(|| Outgoing {
-            ssrc: 1000 + 2 * index,
-            rtx: Some(1001 + 2 * index),
-            cname: "millrace".to_owned(),
-            stream: "meeting".to_owned(),
-            track: format!("track-{index}"),
-        }),
-        codecs: section.answerable_codecs(&[]),
-        extensions: section.known_extensions(),
+    let accept = |(index, section): (u32, &Section)| match section.data {
+        Some(_) => Decision::AcceptData {
+            message_bytes_max: 65_536,
+        },
+        None => Decision::Accept {
+            receive: section.direction.sends(),
+            send: section.direction.receives().then(|| Outgoing {
+                ssrc: 1000 + 2 * index,
+                rtx: Some(1001 + 2 * index),
+                cname: "millrace".to_owned(),
+                stream: "meeting".to_owned(),
+                track: format!("track-{index}"),
+            }),
+            codecs: section.answerable_codecs(&[]),
+            extensions: section.known_extensions(),
+        },
     };
     Answer {
         session_id: 4_611_686_018_427_387_904,
@@ -52,7 +57,7 @@ pub fn offer(text: &str) -> bool {
     let accepted = offer
         .sections
         .iter()
-        .any(|section| !section.rejected && !section.codecs.is_empty());
+        .any(|section| section.data.is_some() || (!section.rejected && !section.codecs.is_empty()));
     let read = match Offer::parse(&answer) {
         Ok(read) => read,
         Err(error) => {

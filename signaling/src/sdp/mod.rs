@@ -34,7 +34,7 @@ pub use codec::{AUDIO_CODECS, Codec, VIDEO_PREFERENCE};
 pub use extension::{Extension, uri};
 pub use fragment::{Fragment, FragmentError, restart_fragment};
 pub use offer::{Offer, OfferError};
-pub use section::{Direction, MediaLine, Section, SectionKind};
+pub use section::{DataChannels, Direction, MediaLine, Section, SectionKind};
 pub use simulcast::Simulcast;
 pub use transport::{Fingerprint, IceCredentials, Setup};
 

@@ -224,16 +224,24 @@ impl Offer {
         let sections: Result<Vec<Section>, OfferError> = media
             .map(|(index, media)| Section::read(index, media, &defaults))
             .collect();
-        let sections = sections?;
+        let mut sections = sections?;
         check_mids(&sections)?;
         let bundle = read_bundle(&session, &sections);
         let carriers = carriers(&session, &sections);
         let carrier = shared_carrier(&carriers, &bundle)?;
         let mid = &carrier.section.mid;
+        let ice = carrier.transport.ice(mid)?;
+        let setup = carrier.transport.setup(mid)?;
+        let fingerprints = carrier.transport.fingerprints(mid)?;
+        let strangers = data_elsewhere(&carriers, carrier, &bundle);
+        for section in &mut sections {
+            // Media is worth an error; data channels go without a transport of their own.
+            section.data = section.data.filter(|_| !strangers.contains(&section.mid));
+        }
         Ok(Offer {
-            ice: carrier.transport.ice(mid)?,
-            setup: carrier.transport.setup(mid)?,
-            fingerprints: carrier.transport.fingerprints(mid)?,
+            ice,
+            setup,
+            fingerprints,
             bundle,
             extmap_allow_mixed: allows_mixed(&session),
             sections,
@@ -343,8 +351,8 @@ fn carriers<'a>(session: &SessionDescription, sections: &'a [Section]) -> Vec<Ca
 
 /// The one carrier whose transport carries everything that we may accept.
 ///
-/// That is the first audio or video section (a data channel is never accepted, so its transport
-/// would be gone, RFC 9143 section 7.3.3); sections of the same bundle share it whatever they say,
+/// That is the first section of audio, video or data channels (what is never accepted takes its
+/// transport with it, RFC 9143 section 7.3.3); sections of the same bundle share it whatever they say,
 /// others have to name the same ICE session.
 fn shared_carrier<'a, 'b>(
     carriers: &'b [Carrier<'a>],
@@ -352,8 +360,9 @@ fn shared_carrier<'a, 'b>(
 ) -> Result<&'b Carrier<'a>, OfferError> {
     let bundled: HashSet<&str> = bundle.iter().map(String::as_str).collect();
     let is_bundled = |carrier: &Carrier<'_>| bundled.contains(carrier.section.mid.as_str());
-    let media = carriers.iter().find(|carrier| carrier.section.is_media());
-    let Some(first) = media.or_else(|| carriers.first()) else {
+    let served =
+        |carrier: &&Carrier<'_>| carrier.section.is_media() || carrier.section.data.is_some();
+    let Some(first) = carriers.iter().find(served).or_else(|| carriers.first()) else {
         return Err(OfferError::AllRejected);
     };
     for carrier in carriers.iter().filter(|carrier| carrier.section.is_media()) {
@@ -362,11 +371,31 @@ fn shared_carrier<'a, 'b>(
             let mids = (first.section.mid.clone(), carrier.section.mid.clone());
             return Err(OfferError::Unbundled(mids.0, mids.1));
         }
-        // In a bundle it is the transport's section that says it (RFC 9143 section 9.3).
-        let muxed = carrier.rtcp_mux || (together && first.rtcp_mux);
+        // In a bundle it is the transport's section that says it (RFC 9143 section 9.3), and data
+        // channels have nothing to say of it.
+        let muxed =
+            carrier.rtcp_mux || (together && (first.rtcp_mux || first.section.data.is_some()));
         if !muxed {
             return Err(OfferError::MissingRtcpMux(carrier.section.mid.clone()));
         }
     }
     Ok(first)
+}
+
+/// The mids of data channels that want another transport than the shared one.
+fn data_elsewhere(
+    carriers: &[Carrier<'_>],
+    shared: &Carrier<'_>,
+    bundle: &[String],
+) -> HashSet<String> {
+    let is_bundled = |carrier: &Carrier<'_>| bundle.contains(&carrier.section.mid);
+    let elsewhere = carriers.iter().filter(|carrier| {
+        let together = is_bundled(shared) && is_bundled(carrier);
+        carrier.section.data.is_some()
+            && !together
+            && !carrier.transport.same_ice(&shared.transport)
+    });
+    elsewhere
+        .map(|carrier| carrier.section.mid.clone())
+        .collect()
 }

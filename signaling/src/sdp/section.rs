@@ -99,6 +99,15 @@ pub struct Section {
     pub msid: Option<(String, String)>,
     /// Whether the client's stream comes in several encodings.
     pub simulcast: Simulcast,
+    /// The data channels that it asks for, if they can be served.
+    pub data: Option<DataChannels>,
+}
+
+/// What a section says of its data channels (RFC 8841).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataChannels {
+    /// The longest message that the client takes, in bytes.
+    pub message_bytes_max: u32,
 }
 
 /// An `m=` line without its port (RFC 8866 section 5.14).
@@ -135,6 +144,9 @@ const MEDIA_PROTOCOLS: [&str; 6] = [
 /// Transports of data channels (RFC 8841).
 const DATA_PROTOCOLS: [&str; 3] = ["UDP/DTLS/SCTP", "TCP/DTLS/SCTP", "DTLS/SCTP"];
 
+/// The format of data channels (RFC 8841 section 4.3).
+pub(super) const DATA_FORMAT: &str = "webrtc-datachannel";
+
 /// A MID has to fit a one-byte header extension (RFC 8285 section 4.2).
 const MID_LEN_MAX: usize = 16;
 
@@ -162,7 +174,11 @@ impl Section {
             sources: Vec::new(),
             msid: None,
             simulcast: Simulcast::None,
+            data: None,
         };
+        if !rejected && kind == SectionKind::Data {
+            section.data = DataChannels::read(media, &section.line);
+        }
         if !rejected && section.is_media() {
             section.codecs = formats::read(media, kind, &section.mid)?;
             extension::read(&media.attributes, &section.mid, &mut section.extensions)?;
@@ -247,6 +263,29 @@ impl Section {
     pub fn known_extensions(&self) -> Vec<Extension> {
         let answerable = |e: &&Extension| e.id < 15;
         self.extensions.iter().filter(answerable).cloned().collect()
+    }
+}
+
+impl DataChannels {
+    /// The longest message where nothing is said (RFC 8841 section 6.1).
+    const MESSAGE_BYTES_DEFAULT: u32 = 65_536;
+
+    /// `None` for what is not served: data over bare DTLS, formats other than `webrtc-datachannel`
+    /// (the form of drafts was a port and `a=sctpmap`), and an association that is to be closed.
+    fn read(media: &MediaDescription, line: &MediaLine) -> Option<DataChannels> {
+        let protocol = line.protocol.to_ascii_uppercase();
+        let is_served = protocol != "DTLS/SCTP" && line.format == DATA_FORMAT;
+        let number = |key: &str| -> Option<u32> { media.attribute(key)??.trim().parse().ok() };
+        if !is_served || number("sctp-port") == Some(0) {
+            return None;
+        }
+        let message_bytes_max = match number("max-message-size") {
+            // Any length (RFC 8841 section 6.1).
+            Some(0) => u32::MAX,
+            Some(most) => most,
+            None => DataChannels::MESSAGE_BYTES_DEFAULT,
+        };
+        Some(DataChannels { message_bytes_max })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::node::{Person, PersonId, SourceKind};
 use crate::quality::Quality;
 
 /// Longest text of a chat message, characters.
-pub(super) const CHAT_CHARS_MAX: usize = 2_000;
+pub(crate) const CHAT_CHARS_MAX: usize = 2_000;
 /// Longest resume token that is looked up, bytes: ours are shorter.
 const TOKEN_LEN_MAX: usize = 256;
 
@@ -217,6 +217,6 @@ pub(super) struct Failure<'a> {
 }
 
 /// A message as the text of a frame.
-pub(super) fn to_text(message: &impl Serialize) -> String {
+pub(crate) fn to_text(message: &impl Serialize) -> String {
     serde_json::to_string(message).expect("messages have only string keys, so they always encode")
 }

@@ -15,3 +15,4 @@ mod protocol;
 mod tests;
 
 pub(crate) use connection::upgrade;
+pub(crate) use message::{CHAT_CHARS_MAX, to_text};
