@@ -230,7 +230,10 @@ impl State {
                     "downlink"
                 );
             }
-            Event::Closed { .. } | Event::TrackStarted { .. } | Event::Speaking { .. } => {}
+            Event::Closed { .. }
+            | Event::TrackStarted { .. }
+            | Event::Speaking { .. }
+            | Event::Data { .. } => {}
         }
         self.rooms.handle_event(now, worker, event);
     }

@@ -3,6 +3,7 @@
 //! A command that names something unknown is counted and ignored: a session may have ended while
 //! the command was on its way.
 
+use crate::data::{DataDrops, DataEvent, DataRequest};
 use crate::event::CloseReason;
 use crate::id::{FormatIndex, Mid, PayloadType, Rid, SenderId, SessionId, Ssrc, TrackId};
 use crate::wire::VideoCodec;
@@ -86,6 +87,33 @@ pub enum Command {
         sender: SenderId,
         /// What it wants, from now on.
         preference: Preference,
+    },
+    /// Let a session have data channels (RFC 8831), now or as soon as its DTLS is up. It keeps them to
+    /// its end; asking again changes nothing.
+    OpenData {
+        /// The session.
+        session: SessionId,
+        /// The longest message that the client takes, in bytes, at least 1.
+        message_bytes_max: u32,
+    },
+    /// Do something with a session's data channels.
+    Data {
+        /// The session.
+        session: SessionId,
+        /// What.
+        request: Box<DataRequest>,
+    },
+    /// From the handshake threads: something happened on a session's data channels.
+    DataEvent {
+        /// The session.
+        session: SessionId,
+        /// What.
+        event: Box<DataEvent>,
+    },
+    /// From the handshake threads: what the data channels of all sessions dropped since last time.
+    DataDropped {
+        /// How much of what.
+        drops: Box<DataDrops>,
     },
     /// From the handshake threads: datagrams for the session's nominated path.
     DtlsTransmit {

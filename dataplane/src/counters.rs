@@ -66,6 +66,14 @@ counters! {
     relay_sent,
     /// Packets taken from other workers.
     relay_received,
+    /// Data channels that clients opened.
+    data_channels_opened,
+    /// Messages received on data channels.
+    data_messages_received,
+    /// Messages handed to data channels.
+    data_messages_sent,
+    /// Data channels that we closed because a bound was reached or a rule broken.
+    data_channels_refused,
     /// Dropped: larger than any datagram that a network path carries whole.
     drop_too_large,
     /// Dropped: the first byte names no protocol of RFC 7983.
@@ -116,6 +124,14 @@ counters! {
     drop_nack_too_late,
     /// Not resent: the retransmission budget was used up.
     drop_nack_budget,
+    /// Dropped: packets and chunks of data channels that are not SCTP, or not for their association.
+    drop_data_malformed,
+    /// Dropped: chunks of data channels past a bound.
+    drop_data_over_limit,
+    /// Dropped: messages that came faster than a session may send them on data channels.
+    drop_data_over_rate,
+    /// Dropped: messages on data channels to a client that takes no more for now.
+    drop_data_buffer_full,
     /// Dropped: the handshake threads' queue was full.
     drop_dtls_queue_full,
     /// Dropped: the queue of datagrams besides media was full.

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use crate::command::DtlsSpec;
 use crate::counters::Counters;
+use crate::data::{DataEvent, DataRequest};
 use crate::id::{SenderId, SessionId, TrackId};
 use crate::load::Load;
 use crate::transmit::Transport;
 
-/// Something control wants to know. Never one per packet.
+/// Something control wants to know. Never one per packet; one per message of a data channel, of which
+/// a session has [so many](crate::limits::DATA_MESSAGES_PER_SECOND_MAX) a second.
 #[must_use]
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -70,6 +72,13 @@ pub enum Event {
         loss_permille: u16,
         /// The round trip, in microseconds, once it is known.
         rtt_us: Option<u64>,
+    },
+    /// Something happened on a session's data channels.
+    Data {
+        /// The session.
+        session: SessionId,
+        /// What.
+        event: Box<DataEvent>,
     },
     /// What was counted so far, and how each track fares; sent about once a second by each worker.
     Report(Box<Report>),
@@ -164,6 +173,20 @@ pub enum DtlsInput {
         session: SessionId,
         /// The datagram.
         bytes: Box<[u8]>,
+    },
+    /// The session may have data channels, with messages of at most so many bytes to the peer.
+    OpenData {
+        /// The session.
+        session: SessionId,
+        /// The longest message that the peer takes, in bytes.
+        message_bytes_max: u32,
+    },
+    /// Control asks something of the session's data channels.
+    Data {
+        /// The session.
+        session: SessionId,
+        /// What.
+        request: Box<DataRequest>,
     },
     /// The session is over: send `close_notify` if it was up, forget it.
     Close {

@@ -25,7 +25,7 @@ impl Rooms {
             Event::Speaking { track, speaking } => self.on_speaking(*track, *speaking),
             Event::Report(report) => self.on_report(now, worker, report),
             // Where a peer is and when its first packet came are the engine's own business.
-            Event::PathChanged { .. } | Event::TrackStarted { .. } => {}
+            Event::PathChanged { .. } | Event::TrackStarted { .. } | Event::Data { .. } => {}
             Event::Chosen {
                 session,
                 sender,

@@ -21,7 +21,7 @@ mod packet;
 mod transport;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use channel::{
     ChannelSpec, DataDrops, DataEvent, DataRequest, Message, MessageKind, Reliability,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use crate::data::DataEvent;
 use crate::event::Event;
 use crate::limits::EVENT_BACKLOG_LEN;
 
@@ -68,8 +69,12 @@ impl Outbox {
 
     fn keep(&mut self, event: Event) {
         // The next report and the next change of speaker make up for a lost one; nothing makes up
-        // for a session whose end control never hears of.
-        let replaceable = matches!(event, Event::Report(_) | Event::Speaking { .. });
+        // for a session whose end control never hears of. Messages are what a flood is made of.
+        let replaceable = match &event {
+            Event::Report(_) | Event::Speaking { .. } => true,
+            Event::Data { event, .. } => matches!(**event, DataEvent::Received { .. }),
+            _ => false,
+        };
         if replaceable || self.kept.len() >= EVENT_BACKLOG_LEN {
             self.lost += 1;
         } else {

@@ -194,6 +194,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             Event::Connected { .. }
             | Event::PathChanged { .. }
             | Event::TrackStarted { .. }
+            | Event::Data { .. }
             | Event::Speaking { .. }
             | Event::Chosen { .. }
             | Event::Downlink { .. }

@@ -10,6 +10,7 @@ use rtc_shared::error::Error;
 use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
 
 use self::agreement::{configuration, export_keys};
+use self::carrying::Carrying;
 use self::established::Established;
 use super::certificate::{Certificate, crypto_provider, matches_fingerprints};
 use super::client_hello::{ClientHello, PROFILES, SUITES};
@@ -20,6 +21,7 @@ use super::record::{
     records,
 };
 use crate::command::{DtlsRole, DtlsSpec, SrtpKeys, SrtpProfile};
+use crate::data::{DataDrops, DataEvent, DataRequest};
 use crate::event::CloseReason;
 use crate::limits::HANDSHAKE_TIMEOUT;
 
@@ -48,12 +50,14 @@ pub enum AssociationEvent {
 
 /// One association.
 ///
-/// Call order: [`Association::new`], then any `handle_*`, then drain `poll_transmit` and
-/// `poll_event`, then wait until `poll_timeout` or the next input.
+/// Call order: [`Association::new`], then any `handle_*`, then drain `poll_transmit`, `poll_event` and
+/// `poll_data`, then wait until `poll_timeout` or the next input.
 pub struct Association {
     certificate: Certificate,
     spec: DtlsSpec,
     state: State,
+    /// The longest message that the peer takes on data channels, in bytes; 0 without channels.
+    data_bytes_max: u32,
     deadline: Instant,
     transmits: VecDeque<Box<[u8]>>,
     events: VecDeque<AssociationEvent>,
@@ -69,6 +73,8 @@ enum State {
     Handshaking(Box<Handshake>),
     /// Keys were released; only authenticated records matter.
     Connected(Box<Established>),
+    /// The same with data channels.
+    Carrying(Box<Carrying>),
     /// Over.
     Closed,
 }
@@ -95,6 +101,7 @@ impl Association {
             certificate: certificate.clone(),
             spec,
             state: State::Closed,
+            data_bytes_max: 0,
             deadline: now + HANDSHAKE_TIMEOUT,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -127,6 +134,7 @@ impl Association {
             certificate: certificate.clone(),
             spec,
             state: State::Closed,
+            data_bytes_max: 0,
             deadline: now + HANDSHAKE_TIMEOUT,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
@@ -152,7 +160,28 @@ impl Association {
                     self.close(CloseReason::PeerClosed);
                 }
             }
+            State::Carrying(carrying) => {
+                if carrying.handle_datagram(now, datagram, &mut self.transmits) {
+                    self.close(CloseReason::PeerClosed);
+                }
+            }
             State::Closed => {}
+        }
+    }
+
+    /// From now on the association carries data channels too (RFC 8831), with messages of at most so
+    /// many bytes to the peer. It never goes back, and asking again changes nothing.
+    pub fn handle_open_data(&mut self, now: Instant, message_bytes_max: u32) {
+        if self.data_bytes_max == 0 {
+            self.data_bytes_max = message_bytes_max;
+            self.carry(now);
+        }
+    }
+
+    /// Does what control asks of a channel; ignored without one.
+    pub fn handle_data(&mut self, now: Instant, request: DataRequest) {
+        if let State::Carrying(carrying) = &mut self.state {
+            carrying.handle_request(now, request, &mut self.transmits);
         }
     }
 
@@ -169,6 +198,7 @@ impl Association {
                     .map(|()| Vec::new());
                 self.on_progress(now, result);
             }
+            State::Carrying(carrying) => carrying.handle_timeout(now, &mut self.transmits),
             State::Greeting { .. } | State::Connected(_) | State::Closed => {}
         }
     }
@@ -176,8 +206,12 @@ impl Association {
     /// Ends the association from our side: an established peer gets a `close_notify`. No event
     /// follows.
     pub fn handle_close(&mut self, now: Instant) {
-        if let State::Connected(established) = &self.state {
-            established.handle_close(now, &self.certificate, &mut self.transmits);
+        match &mut self.state {
+            State::Connected(established) => {
+                established.handle_close(now, &self.certificate, &mut self.transmits);
+            }
+            State::Carrying(carrying) => carrying.handle_close(now, &mut self.transmits),
+            State::Greeting { .. } | State::Handshaking(_) | State::Closed => {}
         }
         self.state = State::Closed;
     }
@@ -199,7 +233,30 @@ impl Association {
         self.events.pop_front()
     }
 
-    /// When a flight has to be sent again or the handshake is given up; never once it is done.
+    /// The next thing that a data channel tells.
+    pub fn poll_data(&mut self) -> Option<DataEvent> {
+        match &mut self.state {
+            State::Carrying(carrying) => carrying.poll_event(),
+            State::Greeting { .. }
+            | State::Handshaking(_)
+            | State::Connected(_)
+            | State::Closed => None,
+        }
+    }
+
+    /// What the data channels dropped since this was last asked for.
+    pub fn take_drops(&mut self) -> DataDrops {
+        match &mut self.state {
+            State::Carrying(carrying) => carrying.transport.take_drops(),
+            State::Greeting { .. }
+            | State::Handshaking(_)
+            | State::Connected(_)
+            | State::Closed => DataDrops::default(),
+        }
+    }
+
+    /// When a flight has to be sent again or the handshake is given up, or a data channel has
+    /// something due; never once the handshake is done without channels.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
@@ -208,6 +265,7 @@ impl Association {
                 let resend = handshake.endpoint.poll_timeout(&PEER);
                 Some(resend.map_or(self.deadline, |resend| resend.min(self.deadline)))
             }
+            State::Carrying(carrying) => carrying.transport.poll_timeout(),
             State::Connected(_) | State::Closed => None,
         }
     }
@@ -388,6 +446,31 @@ impl Association {
         self.events
             .push_back(AssociationEvent::Connected(Box::new(keys)));
         self.state = State::Connected(Box::new(established));
+        self.carry(now);
+    }
+
+    /// Begins with data channels, if they were asked for and the handshake is done.
+    fn carry(&mut self, now: Instant) {
+        if self.data_bytes_max == 0 || !matches!(self.state, State::Connected(_)) {
+            return;
+        }
+        let State::Connected(established) = std::mem::replace(&mut self.state, State::Closed)
+        else {
+            return;
+        };
+        let carrying = Carrying::new(
+            now,
+            *established,
+            &self.certificate,
+            self.spec.role,
+            self.data_bytes_max as usize,
+            &mut self.transmits,
+        );
+        match carrying {
+            Some(carrying) => self.state = State::Carrying(Box::new(carrying)),
+            // What was written down a moment ago is not read again: there is nothing to go on with.
+            None => self.close(CloseReason::HandshakeFailed),
+        }
     }
 }
 
@@ -497,6 +580,7 @@ fn drain(endpoint: &mut Endpoint, transmits: &mut VecDeque<Box<[u8]>>) {
 }
 
 mod agreement;
+mod carrying;
 mod established;
 
 #[cfg(test)]

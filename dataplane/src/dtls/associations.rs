@@ -6,8 +6,10 @@ use std::time::Instant;
 use super::association::{Association, AssociationEvent};
 use super::certificate::Certificate;
 use crate::command::{Command, DtlsSpec};
+use crate::data::DataDrops;
 use crate::event::{CloseReason, DtlsInput};
 use crate::id::SessionId;
+use crate::limits::DATA_DROPS_INTERVAL;
 
 /// The associations, by session.
 ///
@@ -19,6 +21,9 @@ pub struct Associations {
     associations: HashMap<SessionId, Entry>,
     deadlines: BTreeSet<(Instant, SessionId)>,
     commands: VecDeque<Command>,
+    /// What the data channels of all of them dropped, and when that is told.
+    drops: DataDrops,
+    drops_due: Option<Instant>,
 }
 
 struct Entry {
@@ -37,6 +42,8 @@ impl Associations {
             associations: HashMap::new(),
             deadlines: BTreeSet::new(),
             commands: VecDeque::new(),
+            drops: DataDrops::default(),
+            drops_due: None,
         }
     }
 
@@ -45,23 +52,31 @@ impl Associations {
     pub fn handle_input(&mut self, now: Instant, input: DtlsInput) {
         match input {
             DtlsInput::Open { session, spec } => self.open(now, session, spec),
-            DtlsInput::Datagram { session, bytes } => {
-                if let Some(entry) = self.associations.get_mut(&session) {
-                    entry.association.handle_datagram(now, &bytes);
-                    self.drain(session);
-                }
-            }
+            DtlsInput::Datagram { session, bytes } => self.drive(now, session, |association| {
+                association.handle_datagram(now, &bytes);
+            }),
+            DtlsInput::OpenData {
+                session,
+                message_bytes_max,
+            } => self.drive(now, session, |association| {
+                association.handle_open_data(now, message_bytes_max);
+            }),
+            DtlsInput::Data { session, request } => self.drive(now, session, |association| {
+                association.handle_data(now, *request);
+            }),
             DtlsInput::Close { session } => {
-                if let Some(entry) = self.associations.get_mut(&session) {
-                    entry.association.handle_close(now);
-                    self.drain(session);
-                }
+                self.drive(now, session, |association| association.handle_close(now));
             }
         }
     }
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        if self.drops_due.is_some_and(|due| due <= now) {
+            self.drops_due = None;
+            let drops = Box::new(std::mem::take(&mut self.drops));
+            self.commands.push_back(Command::DataDropped { drops });
+        }
         while let Some((deadline, session)) = self.deadlines.first().copied() {
             if deadline > now {
                 return;
@@ -71,7 +86,7 @@ impl Associations {
                 continue;
             };
             entry.association.handle_timeout(now);
-            self.drain(session);
+            self.drain(now, session);
             if self.deadlines.first() == Some(&(deadline, session)) {
                 // Still due: it will not change by asking again at the same instant.
                 return;
@@ -84,10 +99,11 @@ impl Associations {
         self.commands.pop_front()
     }
 
-    /// When the first handshake wants to be driven on.
+    /// When the first of them wants to be driven on, or there are drops to tell.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        let first = self.deadlines.first().map(|(deadline, _)| *deadline);
+        first.into_iter().chain(self.drops_due).min()
     }
 
     /// How many there are.
@@ -138,11 +154,19 @@ impl Associations {
                 deadline: None,
             },
         );
-        self.drain(session);
+        self.drain(now, session);
+    }
+
+    /// Lets a session's association take something in, if there is one.
+    fn drive(&mut self, now: Instant, session: SessionId, take: impl FnOnce(&mut Association)) {
+        if let Some(entry) = self.associations.get_mut(&session) {
+            take(&mut entry.association);
+            self.drain(now, session);
+        }
     }
 
     /// Moves an association's output to the commands, its deadline to the set, and a dead one out.
-    fn drain(&mut self, session: SessionId) {
+    fn drain(&mut self, now: Instant, session: SessionId) {
         let Some(entry) = self.associations.get_mut(&session) else {
             return;
         };
@@ -155,6 +179,17 @@ impl Associations {
                 AssociationEvent::Connected(keys) => Command::DtlsConnected { session, keys },
                 AssociationEvent::Closed(reason) => Command::DtlsClosed { session, reason },
             });
+        }
+        while let Some(event) = entry.association.poll_data() {
+            let event = Box::new(event);
+            self.commands
+                .push_back(Command::DataEvent { session, event });
+        }
+        let drops = entry.association.take_drops();
+        if !drops.is_empty() {
+            // Together with those of others: a flood of what is dropped is not a flood of commands.
+            self.drops.add(drops);
+            self.drops_due.get_or_insert(now + DATA_DROPS_INTERVAL);
         }
         let deadline = entry.association.poll_timeout();
         if deadline != entry.deadline {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::associations::Associations;
 use super::certificate::Certificate;
 use crate::command::Command;
+use crate::data::DataRequest;
 use crate::event::DtlsInput;
 use crate::id::SessionId;
 use crate::limits::{ASSOCIATIONS_MAX, DTLS_QUEUE_LEN};
@@ -18,9 +19,9 @@ const IDLE_WAIT: Duration = Duration::from_secs(3600);
 
 /// The handshake threads. They end when this is dropped.
 ///
-/// Each session is pinned to one thread by its id. Datagrams wait in a bounded queue and are
-/// refused when it is full. Openings and closings must not be lost, so they wait in a queue of
-/// their own, which holds at most two for each session that the workers allow.
+/// Each session is pinned to one thread by its id. Datagrams and messages wait in a bounded queue and
+/// are refused when it is full. Openings and closings must not be lost, so they wait in a queue of
+/// their own, which holds a few for each session that the workers allow and one for each data channel.
 #[derive(Debug)]
 pub struct Lane {
     threads: Vec<Thread>,
@@ -35,7 +36,7 @@ struct Thread {
 
 #[derive(Debug)]
 enum Work {
-    /// A datagram from a worker.
+    /// A datagram from a worker, or a message.
     Datagram(usize, DtlsInput),
     /// Something waits in the other queue.
     Wake,
@@ -90,8 +91,8 @@ impl Lane {
         Ok(lane)
     }
 
-    /// Hands a worker's input over. `false` when it is a datagram and the queue is full: the
-    /// caller counts it, and the peer sends it again. Openings and closings are always taken.
+    /// Hands a worker's input over. `false` when it is a datagram or a message and the queue is full: the
+    /// caller counts it, and the peer sends its datagram again. Openings and closings are always taken.
     #[must_use]
     pub fn try_send(&self, worker: usize, input: DtlsInput) -> bool {
         let session = session_of(&input);
@@ -103,8 +104,14 @@ impl Lane {
             return false;
         };
         match input {
+            DtlsInput::Data { ref request, .. } if is_message(request) => {
+                datagrams.try_send(Work::Datagram(worker, input)).is_ok()
+            }
             DtlsInput::Datagram { .. } => datagrams.try_send(Work::Datagram(worker, input)).is_ok(),
-            DtlsInput::Open { .. } | DtlsInput::Close { .. } => {
+            DtlsInput::Open { .. }
+            | DtlsInput::OpenData { .. }
+            | DtlsInput::Data { .. }
+            | DtlsInput::Close { .. } => {
                 let sent = changes.send((worker, input)).is_ok();
                 // A full queue needs no waking: changes are taken before each of its datagrams.
                 let woken = datagrams.try_send(Work::Wake);
@@ -133,7 +140,16 @@ fn session_of(input: &DtlsInput) -> SessionId {
     match input {
         DtlsInput::Open { session, .. }
         | DtlsInput::Datagram { session, .. }
+        | DtlsInput::OpenData { session, .. }
+        | DtlsInput::Data { session, .. }
         | DtlsInput::Close { session } => *session,
+    }
+}
+
+fn is_message(request: &DataRequest) -> bool {
+    match request {
+        DataRequest::Send { .. } => true,
+        DataRequest::Close { .. } => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! DTLS-SRTP (RFC 5763, 5764) in the slow lane: a handshake costs as much as hundreds of packets,
-//! so it runs on threads of its own and meets the engine only through values.
+//! so it runs on threads of its own and meets the engine only through values. Data channels
+//! ([`crate::data`]) live here too, inside the associations of the sessions that have them.
 //!
 //! ```text
 //!   Engine::poll_dtls ──► Lane::try_send ──► [thread] Associations::handle_input

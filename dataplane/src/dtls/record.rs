@@ -6,6 +6,8 @@ pub(super) const CHANGE_CIPHER_SPEC: u8 = 20;
 pub(super) const ALERT: u8 = 21;
 /// Content type of handshake messages.
 pub(super) const HANDSHAKE: u8 = 22;
+/// Content type of application data: SCTP packets (RFC 8261).
+pub(super) const APPLICATION_DATA: u8 = 23;
 
 /// Handshake type of the ClientHello.
 pub(super) const CLIENT_HELLO: u8 = 1;

@@ -54,6 +54,13 @@ impl Engine {
                 self.senders.get_mut(key)?.standing.preference = preference;
                 self.allocate_for(now, key);
             }
+            Command::OpenData {
+                session,
+                message_bytes_max,
+            } => return self.open_data(session, message_bytes_max),
+            Command::Data { session, request } => return self.request_data(session, request),
+            Command::DataEvent { session, event } => return self.tell_data(session, event),
+            Command::DataDropped { drops } => self.count_data_drops(*drops),
             Command::DtlsTransmit { session, bytes } => {
                 return self.transmit_dtls(session, &bytes);
             }

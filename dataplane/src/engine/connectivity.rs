@@ -94,8 +94,14 @@ impl Engine {
                 // Nobody asks for them again.
                 fingerprints: std::mem::take(&mut session.dtls.fingerprints),
             };
-            let session = session.id;
+            let (session, message_bytes_max) = (session.id, session.data_bytes_max);
             self.dtls.push_back(DtlsInput::Open { session, spec });
+            if message_bytes_max > 0 {
+                self.dtls.push_back(DtlsInput::OpenData {
+                    session,
+                    message_bytes_max,
+                });
+            }
         }
         let Some(session) = self.sessions.get(key) else {
             return;

@@ -12,6 +12,7 @@ mod clock;
 mod commands;
 mod connectivity;
 mod continuity;
+mod data;
 mod downlink;
 mod egress;
 mod extensions;

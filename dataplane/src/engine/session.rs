@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub(super) opened_at: Instant,
     pub(super) ice: Ice,
     pub(super) dtls: DtlsSpec,
+    /// The longest message that the client takes on data channels, in bytes; 0 without channels.
+    pub(super) data_bytes_max: u32,
     /// There once the handshake is done.
     pub(super) keys: Option<Keys>,
     /// Whether control knows that media can flow.
@@ -140,6 +142,7 @@ impl Session {
             opened_at: now,
             ice: Ice::new(Credentials::new(spec.ice)),
             dtls: spec.dtls,
+            data_bytes_max: 0,
             keys: None,
             is_connected: false,
             rtcp_ssrc,

@@ -210,7 +210,10 @@ fn command_line(command: &Command) -> String {
         Command::Feed {
             source: Some(feed), ..
         } => feed_line(feed),
-        Command::DtlsTransmit { .. }
+        Command::OpenData { .. } | Command::Data { .. } => unreachable!("nobody asks for these"),
+        Command::DataEvent { .. }
+        | Command::DataDropped { .. }
+        | Command::DtlsTransmit { .. }
         | Command::DtlsConnected { .. }
         | Command::DtlsClosed { .. } => unreachable!("these are the handshake threads' own"),
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dataplane::command::MediaKind;
+use dataplane::command::{MediaKind, SenderSpec};
 use dataplane::id::{SenderId, TrackId};
 use signaling::node::ResourceId;
 
@@ -82,12 +82,7 @@ impl Engines {
             }
             Command::AddSender { session, sender } => {
                 self.on_worker(worker, *session);
-                let known = (*session, sender.kind, sender.ssrc.0);
-                let before = self.senders.insert(sender.sender, known);
-                assert!(
-                    before.is_none_or(|before| before == known),
-                    "another stream"
-                );
+                self.add_sender(*session, sender);
             }
             Command::RemoveSender { sender } => {
                 let known = self.senders.remove(sender).expect("removed what was added");
@@ -96,10 +91,24 @@ impl Engines {
             }
             Command::Prefer { sender, .. } => self.on_worker(worker, self.senders[sender].0),
             Command::Feed { sender, source } => self.feed(worker, *sender, source.as_ref()),
-            Command::DtlsTransmit { .. }
+            Command::OpenData { session, .. } | Command::Data { session, .. } => {
+                self.on_worker(worker, *session);
+            }
+            Command::DataEvent { .. }
+            | Command::DataDropped { .. }
+            | Command::DtlsTransmit { .. }
             | Command::DtlsConnected { .. }
             | Command::DtlsClosed { .. } => unreachable!("these are the handshake threads' own"),
         }
+    }
+
+    fn add_sender(&mut self, session: SessionId, sender: &SenderSpec) {
+        let known = (session, sender.kind, sender.ssrc.0);
+        let before = self.senders.insert(sender.sender, known);
+        assert!(
+            before.is_none_or(|before| before == known),
+            "another stream"
+        );
     }
 
     fn feed(&mut self, worker: usize, sender: SenderId, source: Option<&Feed>) {

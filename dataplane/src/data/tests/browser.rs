@@ -16,22 +16,22 @@ use crate::data::transport::PEER;
 use crate::data::{ChannelSpec, Message, MessageKind, Reliability};
 
 /// A browser's end.
-pub(super) struct Browser {
+pub(crate) struct Browser {
     endpoint: Endpoint,
     association: Option<Association>,
     connected: bool,
     outbox: VecDeque<Bytes>,
     /// Messages, with their streams.
-    pub(super) received: Vec<(u16, Message)>,
+    pub(crate) received: Vec<(u16, Message)>,
     /// Streams whose opening was acknowledged.
-    pub(super) acknowledged: Vec<u16>,
+    pub(crate) acknowledged: Vec<u16>,
     /// Streams that are closed.
-    pub(super) lost: Vec<u16>,
+    pub(crate) lost: Vec<u16>,
 }
 
 impl Browser {
     /// One that asks for the association.
-    pub(super) fn new(now: Instant) -> Browser {
+    pub(crate) fn new(now: Instant) -> Browser {
         let mut browser = Browser::waiting();
         let transport = TransportConfig::default().with_max_message_size(1 << 20);
         let config = ClientConfig::new(transport);
@@ -41,7 +41,7 @@ impl Browser {
     }
 
     /// One that waits to be asked.
-    pub(super) fn waiting() -> Browser {
+    pub(crate) fn waiting() -> Browser {
         let config = Arc::new(EndpointConfig::new());
         let server = Some(Arc::new(ServerConfig::default()));
         Browser {
@@ -55,11 +55,11 @@ impl Browser {
         }
     }
 
-    pub(super) fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.connected
     }
 
-    pub(super) fn handle_packet(&mut self, now: Instant, packet: Bytes) {
+    pub(crate) fn handle_packet(&mut self, now: Instant, packet: Bytes) {
         match self.endpoint.handle(now, PEER, None, packet) {
             Some((_, DatagramEvent::NewAssociation(association)))
                 // Whoever asked already goes on with what it asked for.
@@ -77,7 +77,7 @@ impl Browser {
         self.settle();
     }
 
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if let Some(association) = &mut self.association
             && association.poll_timeout().is_some_and(|due| due <= now)
         {
@@ -86,7 +86,7 @@ impl Browser {
         self.settle();
     }
 
-    pub(super) fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
+    pub(crate) fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         if self.outbox.is_empty()
             && let Some(transmit) = self.association.as_mut()?.poll_transmit(now)
             && let Payload::RawEncode(packets) = transmit.message
@@ -96,11 +96,11 @@ impl Browser {
         self.outbox.pop_front()
     }
 
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.association.as_ref()?.poll_timeout()
     }
 
-    pub(super) fn open(&mut self, now: Instant, stream: u16, spec: &ChannelSpec) {
+    pub(crate) fn open(&mut self, now: Instant, stream: u16, spec: &ChannelSpec) {
         let open = Bytes::from(dcep::write_open(spec));
         let association = self.association.as_mut().unwrap();
         let protocol = PayloadProtocolIdentifier::Dcep;
@@ -116,7 +116,7 @@ impl Browser {
         stream.write_chunk_with_ppi(now, &open, protocol).unwrap();
     }
 
-    pub(super) fn send(&mut self, now: Instant, stream: u16, message: &Message) {
+    pub(crate) fn send(&mut self, now: Instant, stream: u16, message: &Message) {
         let (protocol, bytes) = match (message.kind, message.bytes.is_empty()) {
             (MessageKind::Text, false) => (PayloadProtocolIdentifier::String, &message.bytes[..]),
             (MessageKind::Binary, false) => (PayloadProtocolIdentifier::Binary, &message.bytes[..]),
@@ -130,7 +130,7 @@ impl Browser {
         }
     }
 
-    pub(super) fn close(&mut self, now: Instant, stream: u16) {
+    pub(crate) fn close(&mut self, now: Instant, stream: u16) {
         let association = self.association.as_mut().unwrap();
         association.stream(stream).unwrap().close(now).unwrap();
     }

@@ -1,7 +1,7 @@
 //! Channels in virtual time, against the crate's own association in the place of a browser's.
 
 mod attacks;
-mod browser;
+pub(crate) mod browser;
 
 use std::time::{Duration, Instant};
 

@@ -4,8 +4,8 @@
 //! some twenty kilobytes, for a session that speaks DTLS once more: to say goodbye. So its state is
 //! kept as the crate itself writes it down (secrets, randoms and the next record's number, without
 //! the peer's certificate, which was checked), beside our last flight, and an endpoint is made of
-//! it again for the rare record that wants one. Data channels, whose records would come all the
-//! time, will have to keep the endpoint of a session that negotiated them.
+//! it again for the rare record that wants one. Where data channels were negotiated, whose records
+//! come all the time, that endpoint stays ([`Carrying`](super::carrying::Carrying)).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -32,8 +32,13 @@ pub(super) struct Established {
     /// What [`State::marshal_binary`] wrote.
     state: Box<[u8]>,
     is_client: bool,
-    /// A server's last flight; a client's was answered, or there would be no keys.
-    flight: Option<Box<[u8]>>,
+    flight: LastFlight,
+}
+
+/// Our last flight, for a peer that did not get it.
+pub(super) struct LastFlight {
+    /// A server's; a client's was answered, or there would be no keys.
+    bytes: Option<Box<[u8]>>,
     repeated_at: Option<Instant>,
 }
 
@@ -46,8 +51,10 @@ impl Established {
         Some(Established {
             state: bare.marshal_binary().ok()?.into_boxed_slice(),
             is_client,
-            flight: flight.into_iter().last().filter(|_| !is_client),
-            repeated_at: None,
+            flight: LastFlight {
+                bytes: flight.into_iter().last().filter(|_| !is_client),
+                repeated_at: None,
+            },
         })
     }
 
@@ -65,7 +72,7 @@ impl Established {
         for record in records(datagram) {
             match (record.epoch, record.content_type) {
                 (1, ALERT) => alerts.extend_from_slice(record.bytes),
-                (1, HANDSHAKE) => self.repeat(now, transmits),
+                (1, HANDSHAKE) => self.flight.repeat(now, transmits),
                 _ => {}
             }
         }
@@ -100,17 +107,15 @@ impl Established {
         }
     }
 
-    /// The peer did not get our last flight (RFC 6347 section 4.2.4). The same bytes again: had it
-    /// seen their record numbers, it would not ask. That the request may be forged does no harm, for
-    /// whoever is answered is the peer, and no more than was asked with.
-    fn repeat(&mut self, now: Instant, transmits: &mut VecDeque<Box<[u8]>>) {
-        let is_late = self
-            .repeated_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_MIN);
-        if let Some(flight) = self.flight.as_ref().filter(|_| is_late) {
-            self.repeated_at = Some(now);
-            transmits.push_back(flight.clone());
-        }
+    /// The endpoint that goes on where this ends. Nothing may be made of what is kept here after it:
+    /// a record's number would be used twice.
+    pub(super) fn into_endpoint(
+        self,
+        now: Instant,
+        certificate: &Certificate,
+    ) -> Option<(Endpoint, LastFlight)> {
+        let endpoint = self.endpoint(now, certificate)?;
+        Some((endpoint, self.flight))
     }
 
     /// The crate's endpoint with the keys of this association.
@@ -135,7 +140,22 @@ impl Established {
     /// Bytes on the heap.
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        self.state.len() + self.flight.as_ref().map_or(0, |flight| flight.len())
+        self.state.len() + self.flight.bytes.as_ref().map_or(0, |flight| flight.len())
+    }
+}
+
+impl LastFlight {
+    /// The peer did not get our last flight (RFC 6347 section 4.2.4). The same bytes again: had it
+    /// seen their record numbers, it would not ask. That the request may be forged does no harm, for
+    /// whoever is answered is the peer, and no more than was asked with.
+    pub(super) fn repeat(&mut self, now: Instant, transmits: &mut VecDeque<Box<[u8]>>) {
+        let is_late = self
+            .repeated_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= REPEAT_MIN);
+        if let Some(flight) = self.bytes.as_ref().filter(|_| is_late) {
+            self.repeated_at = Some(now);
+            transmits.push_back(flight.clone());
+        }
     }
 }
 

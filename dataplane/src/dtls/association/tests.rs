@@ -11,6 +11,8 @@ use super::*;
 use crate::command::Fingerprint;
 use crate::sim::network::{Link, LinkSpec};
 
+mod data;
+
 /// Where virtual time begins.
 #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
 fn start() -> Instant {
