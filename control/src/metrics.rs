@@ -12,7 +12,7 @@ use dataplane::load::Load;
 use signaling::node::Refusal;
 
 use crate::firestore::shell::Standing;
-use crate::room::{ClientKind, EndReason, Totals};
+use crate::room::{ChannelRefusal, ClientKind, EndReason, Totals};
 
 /// What the node counts of its own doing, since its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct Tally {
     opened: BTreeMap<&'static str, u64>,
     ended: BTreeMap<&'static str, u64>,
     refused: BTreeMap<&'static str, u64>,
+    channels: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -37,6 +38,11 @@ impl Tally {
     /// A media session ended.
     pub fn ended(&mut self, reason: EndReason) {
         *self.ended.entry(reason.label()).or_default() += 1;
+    }
+
+    /// A data channel was closed by us, or a message not handed on.
+    pub fn channel_refused(&mut self, reason: ChannelRefusal) {
+        *self.channels.entry(reason.label()).or_default() += 1;
     }
 
     /// Somebody was refused.
@@ -192,6 +198,12 @@ impl Page {
             "Requests that were refused, by reason.",
         );
         self.labelled(refused, "reason", &REFUSALS, &tally.refused);
+        let channels = (
+            "millrace_channel_refusals_total",
+            "Data channels that were closed for their label or their rate, and messages that a worker had no time for.",
+        );
+        let reasons = &ChannelRefusal::LABELS;
+        self.labelled(channels, "reason", reasons, &tally.channels);
     }
 
     /// One counter for each known label, zeros too: a rate needs the zero before the first.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use dataplane::command::Command;
 use dataplane::counters::Counters;
+use dataplane::data::DataRequest;
 use dataplane::driver::{Dataplane, QueueFull, WorkerInfo};
 use dataplane::event::Event;
 use signaling::node::{PersonId, Refusal, RoomEvent};
@@ -24,7 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::firestore::shell::Standing;
 use crate::metrics::{self, Snapshot, Strain, Tally};
-use crate::room::{Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
+use crate::room::{ChannelRefusal, Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
 
 pub use requests::Report;
 use requests::Untold;
@@ -264,7 +265,11 @@ impl State {
     /// Does one thing; gives back a person who is too slow to be told.
     fn perform(&mut self, effect: Effect) -> Result<(), PersonId> {
         match effect {
-            Effect::Command { worker, command } => self.workers.send(worker, command),
+            Effect::Command { worker, command } => {
+                if !self.workers.send(worker, command) {
+                    self.tally.channel_refused(ChannelRefusal::WorkerBehind);
+                }
+            }
             Effect::Notify { person, event } => return self.notify(person, event),
             Effect::Dismissed { person } => {
                 self.people.remove(&person);
@@ -285,6 +290,7 @@ impl State {
                 info!(session = session.0, %room, %reason, "session ended");
                 self.tally.ended(reason);
             }
+            Effect::ChannelRefused { reason } => self.tally.channel_refused(reason),
             Effect::RequestEnded { request, reason } => {
                 if let Some(untold) = &mut self.untold {
                     untold.ended(request, reason.to_string());
@@ -333,13 +339,24 @@ impl State {
 }
 
 impl Workers {
-    /// Sends a command, after those that wait already.
-    fn send(&mut self, worker: usize, command: Command) {
+    /// Sends a command, after those that wait already. `false` for a message that would have to wait:
+    /// it is dropped, because there is no end of messages.
+    fn send(&mut self, worker: usize, command: Command) -> bool {
         let Some(backlog) = self.backlog.get_mut(worker) else {
-            return;
+            return true;
         };
+        let is_message = is_message(&command);
+        if is_message && !backlog.is_empty() {
+            return false;
+        }
         backlog.push_back(command);
         self.flush_one(worker);
+        let waits = is_message
+            && self
+                .backlog
+                .get_mut(worker)
+                .is_some_and(|backlog| backlog.pop_back().is_some());
+        !waits
     }
 
     fn flush(&mut self) {
@@ -377,6 +394,14 @@ impl Workers {
                 "its workers are behind; try again in a moment".to_owned(),
             )),
         }
+    }
+}
+
+/// Whether the command hands a message to a data channel.
+fn is_message(command: &Command) -> bool {
+    match command {
+        Command::Data { request, .. } => matches!(**request, DataRequest::Send { .. }),
+        _ => false,
     }
 }
 

@@ -47,6 +47,11 @@ pub enum Effect {
         /// Why.
         reason: EndReason,
     },
+    /// A data channel was closed by us.
+    ChannelRefused {
+        /// Why.
+        reason: ChannelRefusal,
+    },
     /// The session of a document's request ended by itself: whoever asked for it is to be told.
     RequestEnded {
         /// The document's id.
@@ -94,6 +99,32 @@ impl ClientKind {
             ClientKind::Broadcaster => "broadcaster",
             ClientKind::Viewer => "whep",
             ClientKind::Participant => "participant",
+        }
+    }
+}
+
+/// Why a data channel was closed, or a message of one not handed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ChannelRefusal {
+    /// Its label says nothing to us.
+    UnknownLabel,
+    /// Too many messages on the control channel.
+    TooFast,
+    /// The worker is behind; only the message is gone.
+    WorkerBehind,
+}
+
+impl ChannelRefusal {
+    /// Every reason's label, for metrics that show zeros too.
+    pub const LABELS: [&'static str; 3] = ["unknown_label", "too_fast", "worker_behind"];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            ChannelRefusal::UnknownLabel => "unknown_label",
+            ChannelRefusal::TooFast => "too_fast",
+            ChannelRefusal::WorkerBehind => "worker_behind",
         }
     }
 }

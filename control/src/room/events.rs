@@ -23,9 +23,10 @@ impl Rooms {
             Event::Closed { session, reason } => self.on_closed(now, *session, (*reason).into()),
             Event::WorkerRestarted => self.on_worker_restarted(now, worker),
             Event::Speaking { track, speaking } => self.on_speaking(*track, *speaking),
+            Event::Data { session, event } => self.on_data(now, *session, event),
             Event::Report(report) => self.on_report(now, worker, report),
             // Where a peer is and when its first packet came are the engine's own business.
-            Event::PathChanged { .. } | Event::TrackStarted { .. } | Event::Data { .. } => {}
+            Event::PathChanged { .. } | Event::TrackStarted { .. } => {}
             Event::Chosen {
                 session,
                 sender,

@@ -13,6 +13,7 @@
 //! A room's sessions live on one worker, its home, until that has no time for more ([`place`]); what
 //! is published is brought to every worker where somebody watches it ([`relay`]).
 
+mod data;
 mod effect;
 mod events;
 mod negotiate;
@@ -43,7 +44,7 @@ use signaling::name::RoomName;
 use signaling::node::{PersonId, Refusal, ResourceId, RoomEvent};
 use signaling::sdp::Candidate;
 
-pub use effect::{ClientKind, Effect, EndReason};
+pub use effect::{ChannelRefusal, ClientKind, Effect, EndReason};
 pub use people::Entry;
 pub use person::Said;
 pub use random::Random;

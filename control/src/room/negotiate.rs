@@ -53,6 +53,7 @@ impl Rooms {
             bundle_mid: String::new(),
             publishes: BTreeMap::new(),
             receives: BTreeMap::new(),
+            data: None,
         };
         let (ice, dtls) = (session.ice_spec(), session.dtls.clone());
         let spec = Box::new(SessionSpec {
@@ -78,9 +79,13 @@ impl Rooms {
             decisions,
             publishes,
             receives,
+            data_bytes_max,
         } = plan;
         self.carry_out_publishes(id, publishes);
         self.carry_out_receives(id, receives);
+        if let Some(message_bytes_max) = data_bytes_max {
+            self.open_data(id, message_bytes_max);
+        }
         if let Some(session) = self.sessions.get(&id) {
             let room = session.room.clone();
             match session.owner {
@@ -299,8 +304,7 @@ impl Rooms {
             .get_mut(&id)
             .expect("carry_out is called with its own session");
         session.sdp_version += 1;
-        let accepted = |decision: &Decision| matches!(decision, Decision::Accept { .. });
-        if let Some(first) = sections.iter().position(accepted) {
+        if let Some(first) = sections.iter().position(Decision::accepts) {
             session.bundle_mid = offer
                 .sections
                 .get(first)

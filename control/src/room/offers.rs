@@ -114,7 +114,8 @@ impl Rooms {
                 random: &mut *self.random,
             },
         )?;
-        if plan.publishes.is_empty() && plan.receives.is_empty() {
+        let is_empty = plan.publishes.is_empty() && plan.receives.is_empty();
+        if is_empty && plan.data_bytes_max.is_none() {
             return Err(Refusal::Unservable(nothing_to_do(request.door).to_owned()));
         }
         Ok(plan)

@@ -203,7 +203,9 @@ impl Rooms {
         let (from, name, text) = (id.clone(), person.name.clone(), text.to_owned());
         let room = person.room.clone();
         self.remember_said(&room, &from, &name, &text);
-        self.notify_others(&room, None, &RoomEvent::Chat { from, name, text });
+        let event = RoomEvent::Chat { from, name, text };
+        self.notify_others(&room, None, &event);
+        self.tell_channels(&room, &event);
     }
 
     /// Puts a person into a room and tells those who are there.

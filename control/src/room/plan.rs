@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dataplane::command::{MediaKind, SenderSpec, TrackSpec};
 use dataplane::id::{Mid, SenderId, Ssrc, TrackId};
-use dataplane::limits::SENDERS_PER_SESSION_MAX;
+use dataplane::limits::{DATA_MESSAGE_BYTES_MAX, SENDERS_PER_SESSION_MAX};
 use signaling::node::{Refusal, SourceKind, TrackMedia};
 use signaling::sdp::{Codec, Decision, Extension, Offer, Outgoing, Section};
 
@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub(super) publishes: BTreeMap<String, PlannedTrack>,
     /// What is received after it, by `a=mid`.
     pub(super) receives: BTreeMap<String, Receiver>,
+    /// Data channels, and the longest message that the client takes on them, in bytes.
+    pub(super) data_bytes_max: Option<u32>,
 }
 
 /// A track that is published after the offer.
@@ -94,6 +96,7 @@ impl Plan {
                 decisions: Vec::with_capacity(offer.sections.len()),
                 publishes: BTreeMap::new(),
                 receives: BTreeMap::new(),
+                data_bytes_max: None,
             },
         };
         for (section, intent) in offer.sections.iter().zip(intents) {
@@ -107,9 +110,7 @@ impl Plan {
 
     /// Whether any section was accepted.
     pub(super) fn accepts_any(&self) -> bool {
-        self.decisions
-            .iter()
-            .any(|decision| matches!(decision, Decision::Accept { .. }))
+        self.decisions.iter().any(Decision::accepts)
     }
 
     fn check_limits(&self, tracks_max: usize) -> Result<(), Refusal> {
@@ -139,6 +140,13 @@ struct Planner<'a, 'b> {
 
 impl Planner<'_, '_> {
     fn section(&mut self, section: &Section, intent: &Intent) -> Decision {
+        // One SCTP association is all that a bundle has room for (RFC 8841 section 10.2).
+        if let (Some(data), None) = (section.data, self.plan.data_bytes_max) {
+            self.plan.data_bytes_max = Some(data.message_bytes_max);
+            return Decision::AcceptData {
+                message_bytes_max: DATA_MESSAGE_BYTES_MAX as u32,
+            };
+        }
         let (Some(kind), Some(mid), false) = (
             translate::media_kind(section.kind),
             Mid::new(section.mid.as_bytes()),

@@ -10,6 +10,7 @@ use signaling::name::RoomName;
 use signaling::node::{PersonId, ResourceId, SourceKind, TrackMedia};
 use signaling::sdp::{Codec, IceCredentials};
 
+use super::data::Channels;
 use super::effect::ClientKind;
 
 /// A media session.
@@ -39,6 +40,8 @@ pub(super) struct Session {
     pub(super) publishes: BTreeMap<String, TrackId>,
     /// What it receives, by `a=mid`.
     pub(super) receives: BTreeMap<String, Receiver>,
+    /// Its data channels, once they were negotiated.
+    pub(super) data: Option<Box<Channels>>,
 }
 
 impl Session {

@@ -1,5 +1,6 @@
 //! Meetings as the doors and the engine see them.
 
+mod channels;
 mod limits;
 mod meetings;
 mod model;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use dataplane::command::{Command, Feed};
+use dataplane::data::DataRequest;
 use dataplane::event::{CloseReason, Event, Report};
 use dataplane::id::SessionId;
 use dataplane::load::Load;
@@ -185,6 +187,7 @@ fn line(effect: &Effect) -> String {
         Effect::Dismissed { .. } => "dismiss".to_owned(),
         Effect::SessionOpened { client, .. } => format!("opened {}", client.label()),
         Effect::SessionEnded { reason, .. } => format!("ended {}", reason.label()),
+        Effect::ChannelRefused { reason } => format!("channel refused {}", reason.label()),
         Effect::RequestEnded { request, reason } => {
             format!("request {request} ended {}", reason.label())
         }
@@ -210,12 +213,23 @@ fn command_line(command: &Command) -> String {
         Command::Feed {
             source: Some(feed), ..
         } => feed_line(feed),
-        Command::OpenData { .. } | Command::Data { .. } => unreachable!("nobody asks for these"),
+        Command::OpenData { .. } => "open data".to_owned(),
+        Command::Data { session, request } => data_line(session.0, request),
         Command::DataEvent { .. }
         | Command::DataDropped { .. }
         | Command::DtlsTransmit { .. }
         | Command::DtlsConnected { .. }
         | Command::DtlsClosed { .. } => unreachable!("these are the handshake threads' own"),
+    }
+}
+
+fn data_line(session: u64, request: &DataRequest) -> String {
+    match request {
+        DataRequest::Send { channel, message } => {
+            let text = String::from_utf8_lossy(&message.bytes);
+            format!("send s{session} c{} {text}", channel.0)
+        }
+        DataRequest::Close { channel } => format!("close s{session} c{}", channel.0),
     }
 }
 
@@ -300,6 +314,16 @@ impl Client {
             let [mid, kind, direction] = section.split(' ').collect::<Vec<_>>()[..] else {
                 panic!("a section is `mid kind direction`: {section}");
             };
+            if kind == "data" {
+                let _ = write!(
+                    sdp,
+                    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\n\
+                     a=mid:{mid}\r\na={direction}\r\na=sctp-port:5000\r\n\
+                     a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789abcdef0123456789\r\n\
+                     a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n"
+                );
+                continue;
+            }
             // A camera in three encodings.
             let (kind, rids) = match kind {
                 "simulcast" => (
