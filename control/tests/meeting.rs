@@ -408,3 +408,95 @@ async fn an_encoder_publishes_by_whip_and_a_player_of_another_origin_watches_by_
     player.close().await;
     encoder.close().await;
 }
+
+/// A page's end of data channels alone, at the WHIP door: what came on each, by label.
+const CHANNELS: &str = r"
+  window.channels = async url => {
+    const pc = window.publisher = new RTCPeerConnection();
+    window.inbox = { room: [], lossy: [], millrace: [] };
+    const open = (name, label, options) => {
+      const channel = pc.createDataChannel(label, options);
+      channel.binaryType = 'arraybuffer';
+      channel.onmessage = ({ data }) => window.inbox[name].push(typeof data === 'string' ? data : data.byteLength);
+      return new Promise(go => { channel.onopen = () => go(channel); });
+    };
+    const opened = Promise.all([
+      open('room', 'room'), open('lossy', 'room', { ordered: false, maxRetransmits: 0 }), open('millrace', 'millrace'),
+    ]);
+    window.published = await post(pc, url);
+    [window.room, window.lossy, window.control] = await opened;
+    window.open_more = open;
+    control.send(JSON.stringify({ type: 'hello' }));
+  };
+";
+
+#[tokio::test]
+async fn data_channels_reach_the_others_in_the_room() {
+    let server = Server::start(&[]);
+    let browsers = Browsers::start();
+    let ada = browsers.open(&server.url("/healthz")).await;
+    let bob = browsers.open(&server.url("/healthz")).await;
+    for (page, name) in [(&ada, "Ada"), (&bob, "Bob")] {
+        page.eval(&format!("(() => {{ {WHIP_AND_WHEP} {CHANNELS} }})()"))
+            .await;
+        let door = server.url(&format!("/v1/rooms/mill/whip?name={name}"));
+        page.eval(&format!("channels({door:?})")).await;
+        // The answer to `hello` says that the server has heard of the channels that were opened before.
+        page.until("who I am", "JSON.parse(inbox.millrace[0] ?? '{}').you")
+            .await;
+    }
+    ada.eval("room.send('hello, Bob')").await;
+    bob.until("Ada's words", "inbox.room[0] === 'hello, Bob'")
+        .await;
+    bob.eval("(room.send(''), room.send(new Uint8Array(65536)), lossy.send('quick'))")
+        .await;
+    ada.until("nothing", "inbox.room[0] === ''").await;
+    ada.until("a long message", "inbox.room[1] === 65536").await;
+    ada.until("a quick message", "inbox.lossy[0] === 'quick'")
+        .await;
+    assert_eq!(ada.eval("inbox.lossy.length").await, 1);
+
+    // To one person, by the ids that the control channel told.
+    let id = "JSON.parse(inbox.millrace[0]).you";
+    let (ada_id, bob_id) = (ada.eval(id).await, bob.eval(id).await);
+    for (page, to) in [(&ada, &bob_id), (&bob, &ada_id)] {
+        let to = format!("to:{}", to.as_str().unwrap());
+        page.eval(&format!(
+            "(inbox.to = [], open_more('to', {to:?}).then(c => {{ window.to = c; control.send('{{\"type\":\"hello\"}}'); }}))"
+        ))
+        .await;
+        page.until("to be heard", "inbox.millrace.length >= 2")
+            .await;
+    }
+    ada.eval("to.send('psst')").await;
+    bob.until("a whisper", "inbox.to[0] === 'psst'").await;
+
+    // Chat reaches those without a WebSocket; an unknown label closes its channel, and nothing else.
+    ada.eval("control.send(JSON.stringify({ type: 'chat', text: 'on air' }))")
+        .await;
+    bob.until(
+        "Ada's chat",
+        "inbox.millrace.some(m => JSON.parse(m).text === 'on air')",
+    )
+    .await;
+    ada.eval(
+        "(window.odd = publisher.createDataChannel('files'), odd.onclose = () => { window.refused = true; })",
+    )
+    .await;
+    ada.until("the odd channel to be closed", "window.refused")
+        .await;
+    ada.eval("room.close()").await;
+    ada.until("the channel to be closed", "room.readyState === 'closed'")
+        .await;
+    bob.eval("lossy.send('still here')").await;
+    ada.until("the other channel to go on", "inbox.lossy.length === 2")
+        .await;
+    until("messages to be counted", || {
+        server.metric("millrace_data_messages_received_total") > 6
+    })
+    .await;
+    assert_eq!(server.metric("millrace_drop_data_malformed_total"), 0);
+    assert_eq!(server.metric("millrace_data_channels_refused_total"), 0);
+    ada.close().await;
+    bob.close().await;
+}
