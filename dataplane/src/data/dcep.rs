@@ -48,7 +48,7 @@ pub(super) fn parse_open(message: &[u8]) -> Option<ChannelSpec> {
 }
 
 /// Writes a DATA_CHANNEL_OPEN, as clients do; its priority is the middle one (RFC 8831 section 6.4).
-#[cfg(test)]
+#[cfg(any(test, feature = "sim"))]
 pub(super) fn write_open(spec: &ChannelSpec) -> Vec<u8> {
     let (kind, parameter) = match spec.reliability {
         Reliability::Reliable => (0x00, 0),

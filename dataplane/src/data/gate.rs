@@ -150,7 +150,7 @@ impl Gate {
     }
 
     /// Memory of chunks that the crate may hold.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn held_bytes(&self) -> usize {
         self.held_bytes
     }

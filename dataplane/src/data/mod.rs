@@ -20,6 +20,9 @@ mod pace;
 mod packet;
 mod transport;
 
+#[cfg(any(test, feature = "sim"))]
+#[doc(hidden)]
+pub mod fuzz;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -112,6 +112,7 @@ impl DataTransport {
                 packet,
             } => {
                 if self.takes_init(tag) {
+                    self.close_all();
                     self.gate = Gate::after_init(first_tsn, forwards);
                     self.on_init(now, tag, packet);
                 }
@@ -435,7 +436,7 @@ impl DataTransport {
     }
 
     /// Streams that the crate keeps.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn stream_count(&self) -> usize {
         match &self.state {
             State::Live(live) => live.association.stream_ids().len(),
@@ -446,6 +447,10 @@ impl DataTransport {
     /// There will be no channels any more; media goes on.
     fn end(&mut self) {
         self.state = State::Over;
+        self.close_all();
+    }
+
+    fn close_all(&mut self) {
         for (channel, state) in std::mem::take(&mut self.channels) {
             if matches!(state, Channel::Open(_)) {
                 self.events.push_back(DataEvent::Closed { channel });

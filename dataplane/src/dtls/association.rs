@@ -12,13 +12,13 @@ use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use self::agreement::{configuration, export_keys};
 use self::carrying::Carrying;
 use self::established::Established;
+use self::handshake::Handshake;
 use super::certificate::{Certificate, crypto_provider, matches_fingerprints};
 use super::client_hello::{ClientHello, PROFILES, SUITES};
 use super::cookie::{Cookie, provider_with_cookie};
 use super::reassembly::Reassembly;
 use super::record::{
-    self, ALERT, CHANGE_CIPHER_SPEC, CLIENT_HELLO, Fragment, HANDSHAKE, Message, Record, fragments,
-    records,
+    self, ALERT, CLIENT_HELLO, Fragment, HANDSHAKE, Message, Record, fragments, records,
 };
 use crate::command::{DtlsRole, DtlsSpec, SrtpKeys, SrtpProfile};
 use crate::data::{DataDrops, DataEvent, DataRequest};
@@ -27,16 +27,6 @@ use crate::limits::HANDSHAKE_TIMEOUT;
 
 /// The crate keeps its associations by address; each of ours holds exactly one.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
-
-/// Handshake messages of one handshake that reach the crate; a full one has seven.
-const MESSAGES_MAX: u16 = 16;
-
-/// Records other than whole messages that reach the crate during a handshake: it keeps some of
-/// them, and a genuine peer repeats its flight a few times at most.
-const LOOSE_RECORDS_MAX: u16 = 64;
-
-/// How often our flight is sent again because the peer repeated its own.
-const REPEATS_MAX: u8 = 8;
 
 /// What an association tells.
 #[must_use]
@@ -77,20 +67,6 @@ enum State {
     Carrying(Box<Carrying>),
     /// Over.
     Closed,
-}
-
-struct Handshake {
-    endpoint: Endpoint,
-    reassembly: Reassembly,
-    /// The number of the next message that the crate may see.
-    next_message: u16,
-    /// The number of the next plaintext record that the crate sees: ours, so that a forged one
-    /// cannot move the crate's replay window away from the peer's.
-    next_record: u64,
-    loose_records: u16,
-    /// What was sent last, and how often it may be sent again when the peer repeats itself.
-    flight: Vec<Box<[u8]>>,
-    repeats_left: u8,
 }
 
 impl Association {
@@ -477,95 +453,6 @@ impl Association {
 /// A fatal `handshake_failure` (RFC 5246 section 7.2).
 const HANDSHAKE_FAILURE: [u8; 2] = [2, 40];
 
-impl Handshake {
-    fn new(endpoint: Endpoint, next_message: u16, next_record: u64) -> Handshake {
-        Handshake {
-            endpoint,
-            reassembly: Reassembly::default(),
-            next_message,
-            next_record,
-            loose_records: 0,
-            flight: Vec::new(),
-            repeats_left: REPEATS_MAX,
-        }
-    }
-
-    /// What of a datagram the crate may see: whole messages in order, each once, under record
-    /// numbers of our own; ChangeCipherSpec; encrypted records. Alerts in plaintext are dropped,
-    /// for anyone can send them.
-    fn filter(&mut self, datagram: &[u8], transmits: &mut VecDeque<Box<[u8]>>) -> BytesMut {
-        let mut input = Vec::new();
-        let mut repeated = false;
-        for record in records(datagram) {
-            match (record.epoch, record.content_type) {
-                (0, HANDSHAKE) => {
-                    for fragment in fragments(record.body) {
-                        repeated |= self.is_repeated_hello(&fragment);
-                        self.on_fragment(&fragment, &mut input);
-                    }
-                }
-                (0, CHANGE_CIPHER_SPEC) if record.body == [1] && self.take_loose() => {
-                    let sequence = self.take_record_number();
-                    record::write_record(CHANGE_CIPHER_SPEC, sequence, &[1], &mut input);
-                }
-                (1, _) if self.take_loose() => input.extend_from_slice(record.bytes),
-                _ => {}
-            }
-        }
-        if repeated && input.is_empty() && self.repeats_left > 0 {
-            // The peer repeats itself because it did not hear us (RFC 6347 section 4.2.4), and it
-            // does so sooner than the crate's timer of one second.
-            self.repeats_left -= 1;
-            transmits.extend(self.flight.iter().cloned());
-        }
-        BytesMut::from(&input[..])
-    }
-
-    fn on_fragment(&mut self, fragment: &Fragment<'_>, input: &mut Vec<u8>) {
-        let ahead = fragment.sequence.checked_sub(self.next_message);
-        if ahead.is_none_or(|ahead| ahead >= MESSAGES_MAX) {
-            return;
-        }
-        self.reassembly.insert(fragment);
-        while self.next_message < MESSAGES_MAX {
-            let Some(message) = self.reassembly.take(self.next_message) else {
-                return;
-            };
-            self.next_message += 1;
-            let sequence = self.take_record_number();
-            message.write_record(sequence, input);
-        }
-    }
-
-    /// Whether this begins the hello that started this handshake.
-    fn is_repeated_hello(&self, fragment: &Fragment<'_>) -> bool {
-        fragment.kind == CLIENT_HELLO
-            && fragment.offset == 0
-            && fragment.sequence == 1
-            && self.next_message == 2
-    }
-
-    fn take_loose(&mut self) -> bool {
-        self.loose_records += 1;
-        self.loose_records <= LOOSE_RECORDS_MAX
-    }
-
-    fn take_record_number(&mut self) -> u64 {
-        let number = self.next_record;
-        self.next_record += 1;
-        number
-    }
-
-    /// Sends what the crate has to send and remembers it.
-    fn send(&mut self, transmits: &mut VecDeque<Box<[u8]>>) {
-        let before = transmits.len();
-        drain(&mut self.endpoint, transmits);
-        if transmits.len() > before {
-            self.flight = transmits.iter().skip(before).cloned().collect();
-        }
-    }
-}
-
 fn plaintext_fragments(datagram: &[u8]) -> impl Iterator<Item = Fragment<'_>> {
     let is_plaintext = |record: &Record<'_>| record.epoch == 0 && record.content_type == HANDSHAKE;
     records(datagram)
@@ -582,6 +469,7 @@ fn drain(endpoint: &mut Endpoint, transmits: &mut VecDeque<Box<[u8]>>) {
 mod agreement;
 mod carrying;
 mod established;
+mod handshake;
 
 #[cfg(test)]
 mod tests;
