@@ -3,6 +3,7 @@
 
 mod connectivity;
 mod control;
+mod data;
 mod downlink;
 mod hold;
 mod layers;
