@@ -20,7 +20,7 @@ use super::reassembly::Reassembly;
 use super::record::{
     self, ALERT, CLIENT_HELLO, Fragment, HANDSHAKE, Message, Record, fragments, records,
 };
-use crate::command::{DtlsRole, DtlsSpec, SrtpKeys, SrtpProfile};
+use crate::command::{DtlsRole, DtlsSpec, Fingerprint, SrtpKeys, SrtpProfile};
 use crate::data::{DataDrops, DataEvent, DataRequest};
 use crate::event::CloseReason;
 use crate::limits::HANDSHAKE_TIMEOUT;
@@ -44,7 +44,9 @@ pub enum AssociationEvent {
 /// `poll_data`, then wait until `poll_timeout` or the next input.
 pub struct Association {
     certificate: Certificate,
-    spec: DtlsSpec,
+    /// Of the handshake; those of the peer that were announced, until it is done.
+    role: DtlsRole,
+    fingerprints: Vec<Fingerprint>,
     state: State,
     /// The longest message that the peer takes on data channels, in bytes; 0 without channels.
     data_bytes_max: u32,
@@ -75,14 +77,15 @@ impl Association {
     pub fn new(now: Instant, certificate: &Certificate, spec: DtlsSpec) -> Association {
         let mut association = Association {
             certificate: certificate.clone(),
-            spec,
+            role: spec.role,
+            fingerprints: spec.fingerprints,
             state: State::Closed,
             data_bytes_max: 0,
             deadline: now + HANDSHAKE_TIMEOUT,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         };
-        match association.spec.role {
+        match association.role {
             DtlsRole::Server => match Cookie::new() {
                 Some(cookie) => {
                     association.state = State::Greeting {
@@ -108,7 +111,8 @@ impl Association {
     ) -> Association {
         let mut association = Association {
             certificate: certificate.clone(),
-            spec,
+            role: spec.role,
+            fingerprints: spec.fingerprints,
             state: State::Closed,
             data_bytes_max: 0,
             deadline: now + HANDSHAKE_TIMEOUT,
@@ -400,7 +404,7 @@ impl Association {
         let trusted = state
             .peer_certificates
             .first()
-            .is_some_and(|der| matches_fingerprints(der, &self.spec.fingerprints));
+            .is_some_and(|der| matches_fingerprints(der, &self.fingerprints));
         if !trusted {
             while handshake.endpoint.poll_transmit().is_some() {}
             let _ = handshake.endpoint.stop(now, PEER);
@@ -418,7 +422,7 @@ impl Association {
         let Some(established) = state.and_then(|state| Established::new(state, flight)) else {
             return self.close(CloseReason::HandshakeFailed);
         };
-        self.spec.fingerprints = Vec::new();
+        self.fingerprints = Vec::new();
         self.events
             .push_back(AssociationEvent::Connected(Box::new(keys)));
         self.state = State::Connected(Box::new(established));
@@ -438,7 +442,7 @@ impl Association {
             now,
             *established,
             &self.certificate,
-            self.spec.role,
+            self.role,
             self.data_bytes_max as usize,
             &mut self.transmits,
         );

@@ -8,7 +8,6 @@ use webrtc_dtls::config::{ConfigBuilder, ExtendedMasterSecretType};
 use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 
 use super::*;
-use crate::command::Fingerprint;
 use crate::sim::network::{Link, LinkSpec};
 
 mod data;
