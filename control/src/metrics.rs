@@ -200,7 +200,7 @@ impl Page {
         self.labelled(refused, "reason", &REFUSALS, &tally.refused);
         let channels = (
             "millrace_channel_refusals_total",
-            "Data channels that were closed for their label or their rate, and messages that a worker had no time for.",
+            "Data channels that were closed for their label or their rate, and messages that the node had no time for.",
         );
         let reasons = &ChannelRefusal::LABELS;
         self.labelled(channels, "reason", reasons, &tally.channels);

@@ -21,6 +21,10 @@ use super::session::{Owner, Session};
 /// Messages per second on one control channel: as many as on a WebSocket.
 const CONTROL_MESSAGES_PER_S_MAX: u32 = 50;
 
+/// Messages handed to people and players of one room per second: 50 from somebody to each of a
+/// hundred. Each costs a handshake thread some 20 microseconds, and others connect meanwhile.
+const ROOM_DELIVERIES_PER_S_MAX: u32 = 5_000;
+
 /// The label of channels to everybody in the room.
 const ROOM_LABEL: &str = "room";
 
@@ -34,8 +38,31 @@ const PERSON_PREFIX: &str = "to:";
 #[derive(Debug, Default)]
 pub(super) struct Channels {
     open: BTreeMap<ChannelId, Channel>,
-    /// Messages on the control channel since a second began.
+    /// Messages on the control channel.
+    spoken: Quota,
+}
+
+/// Counts what may happen so often in a second.
+#[derive(Debug, Default)]
+pub(super) struct Quota {
+    /// When the second began, and what was counted since.
     counted: Option<(Instant, u32)>,
+}
+
+impl Quota {
+    /// Whether `amount` more may happen in this second, of `most`. What is more than that by itself
+    /// may happen once.
+    fn take(&mut self, now: Instant, amount: u32, most: u32) -> bool {
+        let (since, count) = self.counted.get_or_insert((now, 0));
+        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *count) = (now, 0);
+        }
+        let fits = *count == 0 || count.saturating_add(amount) <= most;
+        if fits {
+            *count = count.saturating_add(amount);
+        }
+        fits
+    }
 }
 
 /// A channel that is open.
@@ -94,16 +121,6 @@ impl Channels {
         let first = all.clone().next()?;
         let alike = all.find(|(_, channel)| Some(channel.delivery) == like);
         Some(*alike.unwrap_or(first).0)
-    }
-
-    /// Whether one more message may come on the control channel.
-    fn may_speak(&mut self, now: Instant) -> bool {
-        let (since, count) = self.counted.get_or_insert((now, 0));
-        if now.saturating_duration_since(*since) >= Duration::from_secs(1) {
-            (*since, *count) = (now, 0);
-        }
-        *count += 1;
-        *count <= CONTROL_MESSAGES_PER_S_MAX
     }
 }
 
@@ -185,11 +202,7 @@ impl Rooms {
             // Players listen.
             (Purpose::Room | Purpose::Person(_), Owner::Viewer(..)) => {}
             (Purpose::Room, Owner::Page(_) | Owner::Encoder(..)) => {
-                for other in self.sessions_in(&room) {
-                    if other != id {
-                        self.send(other, &Purpose::Room, like, message);
-                    }
-                }
+                self.hand_to_room(now, id, &room, like, message);
             }
             (Purpose::Person(to), Owner::Page(from) | Owner::Encoder(from, _)) => {
                 let person = self.people.get(&to).filter(|person| person.room == room);
@@ -200,8 +213,34 @@ impl Rooms {
         }
     }
 
+    /// Hands a message to everybody in the room but its sender.
+    fn hand_to_room(
+        &mut self,
+        now: Instant,
+        from: SessionId,
+        room: &RoomName,
+        like: Option<Delivery>,
+        message: &Message,
+    ) {
+        let mut others = self.sessions_in(room);
+        others.retain(|id| *id != from && self.channel_to(*id, &Purpose::Room, like).is_some());
+        let Some(room) = self.rooms.get_mut(room) else {
+            return;
+        };
+        let amount = others.len() as u32;
+        if !room.deliveries.take(now, amount, ROOM_DELIVERIES_PER_S_MAX) {
+            let reason = ChannelRefusal::RoomBusy;
+            self.effects.push_back(Effect::ChannelRefused { reason });
+            return;
+        }
+        for other in others {
+            self.send(other, &Purpose::Room, like, message);
+        }
+    }
+
     fn on_control(&mut self, now: Instant, id: SessionId, channel: ChannelId, message: &Message) {
-        if !self.channels(id).is_some_and(|data| data.may_speak(now)) {
+        let may_speak = |data: &mut Channels| data.spoken.take(now, 1, CONTROL_MESSAGES_PER_S_MAX);
+        if !self.channels(id).is_some_and(may_speak) {
             self.refuse_channel(id, channel, ChannelRefusal::TooFast);
             return;
         }
@@ -260,13 +299,14 @@ impl Rooms {
 
     /// Sends on a session's channel for this purpose, if it has one.
     fn send(&mut self, id: SessionId, to: &Purpose, like: Option<Delivery>, message: &Message) {
-        let data = self
-            .sessions
-            .get(&id)
-            .and_then(|session| session.data.as_ref());
-        if let Some(channel) = data.and_then(|data| data.channel(to, like)) {
+        if let Some(channel) = self.channel_to(id, to, like) {
             self.send_on(id, channel, message.clone());
         }
+    }
+
+    /// A session's channel for this purpose.
+    fn channel_to(&self, id: SessionId, to: &Purpose, like: Option<Delivery>) -> Option<ChannelId> {
+        self.sessions.get(&id)?.data.as_ref()?.channel(to, like)
     }
 
     fn send_on(&mut self, id: SessionId, channel: ChannelId, message: Message) {

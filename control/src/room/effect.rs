@@ -110,13 +110,16 @@ pub enum ChannelRefusal {
     UnknownLabel,
     /// Too many messages on the control channel.
     TooFast,
+    /// Too many messages in the room; only the message is gone.
+    RoomBusy,
     /// The worker is behind; only the message is gone.
     WorkerBehind,
 }
 
 impl ChannelRefusal {
     /// Every reason's label, for metrics that show zeros too.
-    pub const LABELS: [&'static str; 3] = ["unknown_label", "too_fast", "worker_behind"];
+    pub const LABELS: [&'static str; 4] =
+        ["unknown_label", "too_fast", "room_busy", "worker_behind"];
 
     /// Its name in metrics.
     #[must_use]
@@ -124,6 +127,7 @@ impl ChannelRefusal {
         match self {
             ChannelRefusal::UnknownLabel => "unknown_label",
             ChannelRefusal::TooFast => "too_fast",
+            ChannelRefusal::RoomBusy => "room_busy",
             ChannelRefusal::WorkerBehind => "worker_behind",
         }
     }

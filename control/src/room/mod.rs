@@ -226,6 +226,7 @@ impl Rooms {
             people: Vec::new(),
             viewers: Vec::new(),
             speaking: BTreeSet::new(),
+            deliveries: data::Quota::default(),
             chat: VecDeque::new(),
         })
     }

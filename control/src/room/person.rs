@@ -8,6 +8,8 @@ use serde::Serialize;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{PersonId, SourceKind};
 
+use super::data::Quota;
+
 /// A room; it exists while somebody is in it.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -21,6 +23,8 @@ pub(super) struct Room {
     pub(super) viewers: Vec<SessionId>,
     /// Who speaks, as people were last told.
     pub(super) speaking: BTreeSet<PersonId>,
+    /// Messages that were handed on by data channels.
+    pub(super) deliveries: Quota,
     /// What was said last, for members: they read it in the room's document.
     pub(super) chat: VecDeque<Said>,
 }

@@ -265,3 +265,24 @@ fn chat_reaches_who_has_a_socket_by_it_and_others_by_their_control_channel() {
     assert_eq!(world.says(player, 2, "noise"), [""; 0]);
     assert_eq!(world.opens(player, 3, "to:somebody").len(), 2, "refused");
 }
+
+#[test]
+fn a_room_hands_on_so_many_messages_a_second() {
+    let mut world = World::new();
+    let (_, ann) = world.with_data("mill", &ANN);
+    let (_, bob) = world.with_data("mill", &BOB);
+    world.opens(ann, 1, "room");
+    world.opens(bob, 1, "room");
+    let mut handed_on = 0;
+    for _ in 0..6_000 {
+        let told = world.says(ann, 1, "flood");
+        handed_on += usize::from(told[0].starts_with("#0 send"));
+        assert!(told[0].starts_with("#0 send") || told == ["channel refused room_busy"]);
+    }
+    assert_eq!(handed_on, 5_000);
+    world.wait(Duration::from_secs(1));
+    assert_eq!(
+        world.says(ann, 1, "later"),
+        [format!("#0 send s{bob} c1 later")]
+    );
+}
