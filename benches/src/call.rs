@@ -29,6 +29,8 @@ pub const MID_ID: u8 = 4;
 
 const SEND_TIME_ID: u8 = 3;
 
+const TRANSPORT_ID: u8 = 5;
+
 /// Header extension id of the audio level.
 pub const LEVEL_ID: u8 = 1;
 
@@ -57,6 +59,8 @@ pub struct Load {
     pub bursts_per_second: u64,
     /// What every client speaks.
     pub profile: SrtpProfile,
+    /// Whether packets to subscribers have transport-wide numbers, instead of the time when they leave.
+    pub is_numbered: bool,
 }
 
 /// What browsers agree on with us.
@@ -75,6 +79,7 @@ impl Load {
             varied: false,
             bursts_per_second,
             profile: PROFILE,
+            is_numbered: false,
         }
     }
 
@@ -90,6 +95,7 @@ impl Load {
             varied: false,
             bursts_per_second,
             profile: PROFILE,
+            is_numbered: false,
         }
     }
 
@@ -311,7 +317,10 @@ fn sender_spec(load: &Load, sender: SenderId, ssrc: u32) -> SenderSpec {
         mid: mid(load),
         ssrc: Ssrc(ssrc),
         rtx: repair(load).map(|_| Ssrc(0x8000_0000 | ssrc)),
-        extensions: load.extension_ids(),
+        extensions: ExtensionIds {
+            transport_cc: load.is_numbered.then_some(TRANSPORT_ID),
+            ..load.extension_ids()
+        },
         cname: "room".to_owned(),
     }
 }

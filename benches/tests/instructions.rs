@@ -37,10 +37,17 @@ struct Baseline {
     instructions_per_packet: BTreeMap<String, f64>,
 }
 
-fn cases() -> [(&'static str, Load); 3] {
+fn cases() -> [(&'static str, Load); 4] {
     let video = Load::video(SUBSCRIBERS, 10, 15);
     [
         ("video", video),
+        (
+            "video, numbered",
+            Load {
+                is_numbered: true,
+                ..video
+            },
+        ),
         ("audio", Load::audio(SUBSCRIBERS, 50)),
         (
             "video, counter mode",
