@@ -96,7 +96,7 @@ pub(super) struct Planned {
     pub(super) rtx: Option<u64>,
     /// Whether the picture ends with it for this receiver.
     pub(super) ends_picture: bool,
-    /// Whether it is only padding, which goes with the retransmissions; `entry` then says what it would be.
+    /// Whether it is only padding, which goes with the retransmissions; `entry` then is without content.
     pub(super) is_filler: bool,
     pub(super) piece: Piece,
 }
@@ -185,20 +185,22 @@ impl Engine {
         let session = self.sessions.get_mut(key)?;
         let path = session.ice.media_path()?;
         self.plan.begin(ntp);
-        let downlink = session.downlink.as_deref();
-        let lacks = downlink.and_then(|downlink| downlink.probe_allowance(now));
-        let late = match downlink {
-            Some(downlink) if downlink.was_paced(now) => Late::paced(now),
-            Some(_) | None => late,
-        };
         let mut planner = Planner {
             tracks: &self.tracks,
             senders: &mut self.senders,
             counters: &mut self.counters,
             plan: &mut self.plan,
             lateness: Lateness::new(late),
-            allowance: downlink.map_or(usize::MAX, |downlink| downlink.allowance(now)),
+            allowance: usize::MAX,
         };
+        let mut lacks = None;
+        if let Some(downlink) = &session.downlink {
+            planner.allowance = downlink.allowance(now);
+            lacks = downlink.probe_allowance(now);
+            if downlink.was_paced(now) {
+                planner.lateness = Lateness::new(Late::paced(now));
+            }
+        }
         planner.plan_resends(session);
         planner.plan_media(session, soon);
         if let Some(lacks) = lacks {
@@ -255,7 +257,7 @@ impl Engine {
                 sender.handle_padded(planned.numbers.sequence);
             }
             let track = self.tracks.get(planned.track)?;
-            let list = planned.extensions(track);
+            let list = track.log.extensions(&planned.entry);
             let shift = planned.numbers.shift;
             let block = extensions.block((planned.sender, sender), &planned.entry, list, shift);
             let room = slot.get_mut(len..len + planned.piece.len + padding)?;
@@ -293,15 +295,6 @@ impl Planned {
         self.rtx.unwrap_or(self.numbers.sequence)
     }
 
-    /// The header extensions that it has of its own.
-    fn extensions<'a>(&self, track: &'a Track) -> &'a [u8] {
-        if self.is_filler {
-            &[]
-        } else {
-            track.log.extensions(&self.entry)
-        }
-    }
-
     /// Whether its picture has another number for this receiver.
     fn is_renumbered(&self) -> bool {
         let shift = self.numbers.shift;
@@ -318,9 +311,6 @@ impl Planned {
         seal: &SealKey,
         padding: u8,
     ) -> Option<usize> {
-        if self.is_filler {
-            return self.write_filler(room, sender, block, seal);
-        }
         let body = self.route.body(track.log.payload(&self.entry))?;
         let mut header = RtpHeader {
             marker: self.entry.stamp.marker || self.ends_picture,
@@ -331,6 +321,9 @@ impl Planned {
             padding: padding > 0,
         };
         if let Some(index) = self.rtx {
+            if self.is_filler {
+                return self.write_filler(room, sender, block, seal);
+            }
             header.sequence = index as u16;
             header.ssrc = sender.spec.rtx?;
             header.payload_type = self.route.rtx?;

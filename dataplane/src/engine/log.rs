@@ -69,6 +69,15 @@ impl Entry {
         self.at
     }
 
+    /// It without payload and extensions.
+    pub(super) fn bare(self) -> Entry {
+        Entry {
+            extensions_len: 0,
+            payload_len: 0,
+            ..self
+        }
+    }
+
     /// Bytes of payload.
     pub(super) fn payload_len(&self) -> usize {
         usize::from(self.payload_len)

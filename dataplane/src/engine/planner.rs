@@ -134,7 +134,7 @@ impl Planner<'_> {
     fn filler(&mut self, key: SenderKey, seal: &SealKey) -> Option<Planned> {
         let sender = self.senders.get(key)?;
         let source = sender.source.as_ref()?;
-        let entry = *self.tracks.get(source.track)?.log.latest()?;
+        let entry = self.tracks.get(source.track)?.log.latest()?.bare();
         let route = source.route(entry.stamp.format)?;
         route.rtx?;
         let numbers = Numbers {

@@ -47,6 +47,7 @@ impl History {
     }
 
     /// A packet leaves; returns its number.
+    #[inline]
     pub(super) fn note(&mut self, now_us: i64, bytes: u16, cluster: u8) -> u16 {
         let number = self.next as u16;
         let sent = Sent {
@@ -94,6 +95,7 @@ impl Sent {
     }
 }
 
+#[inline]
 fn place(number: u16) -> usize {
     usize::from(number) % SENT_REMEMBERED_MAX
 }

@@ -139,6 +139,7 @@ impl Estimator {
     }
 
     /// A packet of `bytes` as a datagram leaves; returns the transport-wide number that it carries.
+    #[inline]
     pub fn handle_sent(&mut self, now: Instant, bytes: usize) -> u16 {
         let now_us = self.us(now);
         self.sent_bytes += bytes as u64;
@@ -301,12 +302,18 @@ impl Estimator {
     }
 
     /// Microseconds since the epoch; worked out once for all packets of a burst.
+    #[inline]
     fn us(&mut self, now: Instant) -> i64 {
         if self.now.0 != now {
-            let since = now.saturating_duration_since(self.epoch);
-            self.now = (now, since.as_micros() as i64);
+            self.set_now(now);
         }
         self.now.1
+    }
+
+    #[inline(never)]
+    fn set_now(&mut self, now: Instant) {
+        let since = now.saturating_duration_since(self.epoch);
+        self.now = (now, since.as_micros() as i64);
     }
 
     fn own_bps(&self) -> f64 {
