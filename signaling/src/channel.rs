@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::RoomName;
 use crate::node::{PersonId, RoomEvent};
+use crate::quality::Quality;
 use crate::ws::{CHAT_CHARS_MAX, to_text};
 
 /// What a client says on its control channel.
@@ -17,6 +18,16 @@ pub enum ChannelMessage {
     Chat {
         /// What to say.
         text: String,
+    },
+    /// What I want of a picture that I receive.
+    Prefer {
+        /// Which; all of them where none is named.
+        track: Option<String>,
+        /// How good it is to be at most.
+        most: Quality,
+        /// Whether others make way for it.
+        #[serde(default)]
+        priority: u8,
     },
 }
 
@@ -32,7 +43,9 @@ impl ChannelMessage {
             ChannelMessage::Chat { text } if text.chars().count() > CHAT_CHARS_MAX => {
                 Err(format!("`text` has at most {CHAT_CHARS_MAX} characters"))
             }
-            ChannelMessage::Hello | ChannelMessage::Chat { .. } => Ok(message),
+            ChannelMessage::Hello | ChannelMessage::Chat { .. } | ChannelMessage::Prefer { .. } => {
+                Ok(message)
+            }
         }
     }
 }
@@ -82,6 +95,13 @@ mod tests {
         let text = "hi".to_owned();
         let chat = ChannelMessage::parse(br#"{"type":"chat","text":"hi"}"#);
         assert_eq!(chat, Ok(ChannelMessage::Chat { text }));
+        let prefer = ChannelMessage::parse(br#"{"type":"prefer","most":0}"#);
+        let wanted = ChannelMessage::Prefer {
+            track: None,
+            most: Quality::Layer(0),
+            priority: 0,
+        };
+        assert_eq!(prefer, Ok(wanted));
         let long = format!(r#"{{"type":"chat","text":"{}"}}"#, "x".repeat(2_001));
         for (message, reason) in [
             (r#"{"type":"leave"}"#, "unknown variant `leave`"),

@@ -12,6 +12,7 @@ use dataplane::id::{ChannelId, SessionId};
 use signaling::channel::{ChannelMessage, ChannelReply, event_text};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, RoomEvent};
+use signaling::quality::Preference;
 
 use super::Rooms;
 use super::effect::{ChannelRefusal, Effect};
@@ -156,6 +157,17 @@ impl Rooms {
         }
     }
 
+    /// Tells a session's client of its own media: over its WebSocket, or its control channel.
+    pub(super) fn tell_session(&mut self, id: SessionId, event: RoomEvent) {
+        if self.has_no_socket(id) {
+            let message = text(&event_text(&event));
+            self.send(id, &Purpose::Control, None, &message);
+        } else if let Some(Owner::Page(person)) = self.sessions.get(&id).map(|its| &its.owner) {
+            let person = person.clone();
+            self.effects.push_back(Effect::Notify { person, event });
+        }
+    }
+
     /// Tells those who have no other line than a control channel.
     pub(super) fn tell_channels(&mut self, room: &RoomName, event: &RoomEvent) {
         let message = text(&event_text(event));
@@ -261,6 +273,17 @@ impl Rooms {
             (Ok(ChannelMessage::Chat { text }), Some(person)) => {
                 let person = person.clone();
                 return self.handle_say(&person, &text);
+            }
+            (
+                Ok(ChannelMessage::Prefer {
+                    track,
+                    most,
+                    priority,
+                }),
+                _,
+            ) => {
+                let preference = Preference { most, priority };
+                return self.prefer_of(id, track.as_deref(), preference);
             }
             (Ok(ChannelMessage::Chat { .. }), None) => ChannelReply::Refused {
                 error: "a player is nobody in the room: only people and encoders may chat",

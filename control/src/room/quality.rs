@@ -20,13 +20,24 @@ impl Rooms {
     /// A person says what they want of a track that they receive.
     pub fn handle_prefer(&mut self, id: &PersonId, track: &str, preference: quality::Preference) {
         let session = self.people.get(id).and_then(|person| person.session);
-        let Some(session) = session else { return };
+        if let Some(session) = session {
+            self.prefer_of(session, Some(track), preference);
+        }
+    }
+
+    /// A session's client says what it wants of a track, or of all.
+    pub(super) fn prefer_of(
+        &mut self,
+        session: SessionId,
+        track: Option<&str>,
+        preference: quality::Preference,
+    ) {
         let preference = Preference {
             most: of_words(preference.most),
             priority: preference.priority,
         };
         self.prefer(session, preference, |its| {
-            its.is_some_and(|its| track_name(its) == track)
+            track.is_none_or(|track| its.is_some_and(|its| track_name(its) == track))
         });
     }
 
@@ -84,11 +95,8 @@ impl Rooms {
     }
 
     /// The engine chose what a receiver is sent.
-    pub(super) fn on_chosen(&mut self, session: SessionId, sender: SenderId, sent: Sent) {
-        let Some(session) = self.sessions.get(&session) else {
-            return;
-        };
-        let Owner::Page(person) = &session.owner else {
+    pub(super) fn on_chosen(&mut self, id: SessionId, sender: SenderId, sent: Sent) {
+        let Some(session) = self.sessions.get(&id) else {
             return;
         };
         let receiver = session
@@ -123,18 +131,12 @@ impl Rooms {
                 }),
             },
         };
-        let person = person.clone();
-        self.effects.push_back(Effect::Notify { person, event });
+        self.tell_session(id, event);
     }
 
     /// What a receiver's network carries is another amount.
-    pub(super) fn on_downlink(&mut self, session: SessionId, estimate_bps: u64) {
-        let owner = self.sessions.get(&session).map(|session| &session.owner);
-        if let Some(Owner::Page(person)) = owner {
-            let person = person.clone();
-            let event = RoomEvent::Estimate { bps: estimate_bps };
-            self.effects.push_back(Effect::Notify { person, event });
-        }
+    pub(super) fn on_downlink(&mut self, id: SessionId, estimate_bps: u64) {
+        self.tell_session(id, RoomEvent::Estimate { bps: estimate_bps });
     }
 
     /// Tells publishers which qualities of their pictures anybody wants, where that changed.

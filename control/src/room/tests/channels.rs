@@ -286,3 +286,29 @@ fn a_room_hands_on_so_many_messages_a_second() {
         [format!("#0 send s{bob} c1 later")]
     );
 }
+
+#[test]
+fn a_player_chooses_its_picture_and_hears_of_it_on_its_control_channel() {
+    let mut world = World::new();
+    let ann = world.entered("mill", "Ann");
+    world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
+    let sections = ["v video recvonly", "d data sendrecv"];
+    world
+        .connect(Door::Whep, "mill", &BOB.sdp(&sections))
+        .unwrap();
+    world.effects();
+    let player = *world.rooms.sessions.keys().last().unwrap();
+    world.opens(player.0, 1, "millrace");
+    let chosen = world.says(player.0, 1, r#"{"type":"prefer","most":0}"#);
+    assert_eq!(chosen, ["#0 prefer Layer(0) at 0"]);
+    let sender = world.rooms.sessions[&player].receives["v"].sender();
+    let event = Event::Chosen {
+        session: player,
+        sender,
+        sent: dataplane::event::Sent::NoRoom,
+    };
+    world.rooms.handle_event(world.now, 0, &event);
+    let told = world.effects();
+    let layer = r#"{"type":"layer","track":"t2","layer":null,"pause":"no-room"}"#;
+    assert_eq!(told, [format!("#0 send s{} c1 {layer}", player.0)]);
+}
