@@ -9,8 +9,9 @@
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use super::downlink::Budget;
 use super::layers::{Most, SPATIAL_ALL, TEMPORAL_ALL};
-use super::sender::{Sender, SenderKey};
+use super::sender::{FeedState, Sender, SenderKey};
 use super::session::SessionKey;
 use super::switching::{Choice, UntilThen};
 use super::track::{Track, TrackKey};
@@ -74,16 +75,17 @@ impl Demand {
     }
 
     /// What must be free for it to have this rung.
-    fn needed_bps(&self, rung: usize) -> Option<u64> {
+    fn needed_bps(&self, rung: usize, room: &Room) -> Option<u64> {
         let rate = self.rate_bps(rung)?;
-        let per_cent = match self.before {
-            None => ROOM_TO_BEGIN,
-            Some(before) if rung > before && self.may_rise => ROOM_TO_RISE,
-            Some(before) if rung > before => return None,
-            Some(_) if rung == 0 => ROOM_TO_STAY,
-            Some(_) => 100,
-        };
-        Some(rate * per_cent / 100)
+        match self.before {
+            None => Some(rate * ROOM_TO_BEGIN / 100),
+            Some(before) if rung > before => {
+                let needed = rate * ROOM_TO_RISE / 100 + room.passing_bps;
+                self.may_rise.then_some(needed)
+            }
+            Some(_) if rung == 0 => Some(rate * ROOM_TO_STAY / 100),
+            Some(_) => Some(rate),
+        }
     }
 
     fn push(&mut self, rung: Rung) {
@@ -99,19 +101,32 @@ impl Demand {
     }
 }
 
+/// What is not given away yet, in bits per second.
+struct Room {
+    left_bps: u64,
+    /// This much of it may not last: nobody rises by it.
+    passing_bps: u64,
+}
+
 /// Gives each of the demands, which are sorted by priority, a rung. Without a budget, the best.
-fn share(budget_bps: Option<u64>, demands: &mut [Demand]) {
-    let Some(mut left) = budget_bps else {
+fn share(budget: Option<Budget>, demands: &mut [Demand]) {
+    let Some(budget) = budget else {
         for demand in demands {
             demand.chosen = demand.len.checked_sub(1);
         }
         return;
     };
+    let mut room = Room {
+        left_bps: budget.now_bps,
+        passing_bps: budget.now_bps - budget.steady_bps.min(budget.now_bps),
+    };
     for demand in demands.iter_mut() {
-        let fits = demand.needed_bps(0).is_some_and(|needed| needed <= left);
+        let needed = demand.needed_bps(0, &room);
+        let fits = needed.is_some_and(|needed| needed <= room.left_bps);
         demand.chosen = fits.then_some(0);
         if fits {
-            left = left.saturating_sub(demand.rate_bps(0).unwrap_or(0));
+            let rate = demand.rate_bps(0).unwrap_or(0);
+            room.left_bps = room.left_bps.saturating_sub(rate);
         }
     }
     let mut start = 0;
@@ -126,7 +141,7 @@ fn share(budget_bps: Option<u64>, demands: &mut [Demand]) {
         loop {
             let raised = class
                 .iter_mut()
-                .filter_map(|demand| raise(demand, &mut left));
+                .filter_map(|demand| raise(demand, &mut room));
             if raised.count() == 0 {
                 break;
             }
@@ -136,13 +151,13 @@ fn share(budget_bps: Option<u64>, demands: &mut [Demand]) {
 }
 
 /// Raises a demand by one rung, if there is one, and room for it.
-fn raise(demand: &mut Demand, left: &mut u64) -> Option<()> {
+fn raise(demand: &mut Demand, room: &mut Room) -> Option<()> {
     let now = demand.chosen?;
-    let free = *left + demand.rate_bps(now)?;
-    if demand.needed_bps(now + 1)? > free {
+    let free = room.left_bps + demand.rate_bps(now)?;
+    if demand.needed_bps(now + 1, room)? > free {
         return None;
     }
-    *left = free.saturating_sub(demand.rate_bps(now + 1)?);
+    room.left_bps = free.saturating_sub(demand.rate_bps(now + 1)?);
     demand.chosen = Some(now + 1);
     Some(())
 }
@@ -176,10 +191,6 @@ impl Engine {
 
     /// Works out what a session is sent of its pictures.
     pub(super) fn allocate(&mut self, now: Instant, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else {
-            return;
-        };
-        session.allocated_at = Some(now);
         let mut demands = std::mem::take(&mut self.demands);
         demands.clear();
         let (mut audio_bps, mut wanted_bps) = (0, 0);
@@ -198,9 +209,10 @@ impl Engine {
                 demands.push(demand);
             }
         }
-        let budget = session
-            .budget_bps()
-            .map(|bps| bps.saturating_sub(audio_bps));
+        let budget = session.budget().map(|budget| Budget {
+            now_bps: budget.now_bps.saturating_sub(audio_bps),
+            steady_bps: budget.steady_bps.saturating_sub(audio_bps),
+        });
         demands.sort_by_key(|demand| std::cmp::Reverse(demand.priority));
         share(budget, &mut demands);
         for demand in &demands {
@@ -304,6 +316,11 @@ impl Engine {
             .and_then(|chosen| demand.rungs.get(chosen).copied().flatten());
         let standing = rung.map(|rung| (rung.encoding, rung.most));
         if sender.standing.since.is_some() && sender.standing.rung == standing {
+            // A browser does not heed a request for a key frame that follows another closely.
+            let source = sender.source.as_ref();
+            if let Some(track) = source.and_then(FeedState::awaits) {
+                self.request_keyframe(now, track);
+            }
             return;
         }
         let sent = match rung {
@@ -435,7 +452,12 @@ mod tests {
     }
 
     fn shares(budget_kbps: u64, mut demands: Vec<Demand>) -> Vec<Option<usize>> {
-        share(Some(budget_kbps * 1_000), &mut demands);
+        let now_bps = budget_kbps * 1_000;
+        let budget = Budget {
+            now_bps,
+            steady_bps: now_bps,
+        };
+        share(Some(budget), &mut demands);
         demands.iter().map(|demand| demand.chosen).collect()
     }
 
@@ -466,6 +488,17 @@ mod tests {
         assert_eq!(shares(520, at(0, true)), [Some(0)], "too little to spare");
         assert_eq!(shares(520, at(1, true)), [Some(1)], "enough to stay");
         assert_eq!(shares(600, at(0, true)), [Some(1)]);
+        let mut passing = at(0, true);
+        let budget = Budget {
+            now_bps: 600_000,
+            steady_bps: 500_000,
+        };
+        share(Some(budget), &mut passing);
+        assert_eq!(
+            passing[0].chosen,
+            Some(0),
+            "what a probe showed may not last"
+        );
         assert_eq!(shares(600, at(0, false)), [Some(0)], "too soon");
         assert_eq!(shares(490, at(1, false)), [Some(0)]);
         assert_eq!(shares(120, at(0, false)), [Some(0)], "a little too heavy");

@@ -17,6 +17,9 @@ const CHANGE: u64 = 10;
 /// Video that had to wait may be as late as the wait makes it for so long after.
 const PACED_LATELY: Duration = Duration::from_secs(1);
 
+/// Half of the moment whose least estimate a picture must fit to rise.
+const MOMENT: Duration = Duration::from_millis(300);
+
 /// What is known of the way to one subscriber.
 #[derive(Debug)]
 pub(super) struct Downlink {
@@ -26,6 +29,40 @@ pub(super) struct Downlink {
     told_bps: u64,
     /// When video last had to wait.
     paced_at: Option<Instant>,
+    floor: Floor,
+}
+
+/// What a network carries, in bits per second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// By the estimate as it is.
+    pub(super) now_bps: u64,
+    /// By the least that it was in the last moment: what a probe has just shown may not last.
+    pub(super) steady_bps: u64,
+}
+
+/// The least estimate of the last moment.
+#[derive(Debug)]
+struct Floor {
+    since: Instant,
+    /// Of this half of the moment, and of the one before.
+    least_bps: [u64; 2],
+}
+
+impl Floor {
+    fn note(&mut self, now: Instant, bps: u64) {
+        let [this, before] = &mut self.least_bps;
+        if now.saturating_duration_since(self.since) >= MOMENT {
+            (*before, *this) = (*this, bps);
+            self.since = now;
+        }
+        *this = (*this).min(bps);
+    }
+
+    fn least_bps(&self) -> u64 {
+        let [this, before] = self.least_bps;
+        this.min(before)
+    }
 }
 
 impl Downlink {
@@ -37,15 +74,25 @@ impl Downlink {
             estimator,
             pacer: Pacer::new(now),
             paced_at: None,
+            floor: Floor {
+                since: now,
+                least_bps: [u64::MAX; 2],
+            },
         }
     }
 
-    /// Bits per second that its network carries, once that is known.
-    pub(super) fn budget_bps(&self) -> Option<u64> {
-        let is_known = self.estimator.is_settled();
+    /// What its network carries, once that is known.
+    pub(super) fn budget(&self) -> Option<Budget> {
+        if !self.estimator.is_settled() {
+            return None;
+        }
         // What is lost is sent again.
         let arrives = 1.0 - self.estimator.loss();
-        is_known.then(|| (self.estimator.target_bps() as f64 * arrives) as u64)
+        let now_bps = (self.estimator.target_bps() as f64 * arrives) as u64;
+        Some(Budget {
+            now_bps,
+            steady_bps: now_bps.min(self.floor.least_bps()),
+        })
     }
 
     /// The subscriber would be sent this much if there were room.
@@ -106,6 +153,7 @@ impl Downlink {
 
     fn handle_feedback(&mut self, now: Instant, feedback: &FeedbackView<'_>) -> Surprises {
         let surprises = self.estimator.handle_feedback(now, feedback);
+        self.floor.note(now, self.estimator.target_bps());
         self.pacer.set_rate(self.estimator.pacing_bps());
         surprises
     }

@@ -276,6 +276,13 @@ impl FeedState {
         tracks
     }
 
+    /// The track whose key frame is waited for, if one is.
+    pub(super) fn awaits(&self) -> Option<TrackKey> {
+        let joined = self.joining.map(|(track, _)| track);
+        let waits = self.layers.is_paused() || self.layers.waits_for_spatial();
+        joined.or(waits.then_some(self.track))
+    }
+
     /// The arrival number from which on the track's packets are not sent any more.
     pub(super) fn until(&self) -> u64 {
         self.next.as_ref().map_or(u64::MAX, |next| next.until())

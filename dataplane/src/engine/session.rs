@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::arrivals::Arrivals;
 use super::clock::RemoteClock;
-use super::downlink::Downlink;
+use super::downlink::{Budget, Downlink};
 use super::hold::{Soon, Wait};
 use super::ice::{Credentials, Ice};
 use super::resend::ResendQueue;
@@ -68,8 +68,6 @@ pub(super) struct Session {
     pub(super) arrivals: Option<Box<Arrivals>>,
     /// Measured by report blocks.
     pub(super) rtt: Option<Duration>,
-    /// When it was last worked out what it is sent.
-    pub(super) allocated_at: Option<Instant>,
 }
 
 /// The keys of a session's media and control packets.
@@ -161,13 +159,12 @@ impl Session {
             remote_clock: RemoteClock::default(),
             arrivals: None,
             rtt: None,
-            allocated_at: None,
         }
     }
 
-    /// Bits per second that its network carries, where that is known.
-    pub(super) fn budget_bps(&self) -> Option<u64> {
-        self.downlink.as_ref()?.budget_bps()
+    /// What its network carries, where that is known.
+    pub(super) fn budget(&self) -> Option<Budget> {
+        self.downlink.as_ref()?.budget()
     }
 
     /// The round trip to the client, measured or assumed.
