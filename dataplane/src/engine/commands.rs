@@ -446,6 +446,7 @@ impl Engine {
         for track in tracks {
             self.request_keyframe(now, track);
         }
+        self.open_downlink(now, key);
     }
 
     fn transmit_dtls(&mut self, session: SessionId, bytes: &[u8]) -> Option<()> {

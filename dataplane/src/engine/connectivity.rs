@@ -103,10 +103,13 @@ impl Engine {
                 });
             }
         }
-        let Some(session) = self.sessions.get(key) else {
+        let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
         if let Some(moved_to) = outcome.moved_to {
+            if let Some(downlink) = &mut session.downlink {
+                downlink.handle_path_change(now);
+            }
             if session.is_connected {
                 self.events.push_back(Event::PathChanged {
                     session: session.id,

@@ -107,6 +107,11 @@ impl Downlink {
         self.estimator.handle_rtt(rtt);
     }
 
+    /// Its packets take another path from now on.
+    pub(super) fn handle_path_change(&mut self, now: Instant) {
+        self.estimator.handle_path_change(now);
+    }
+
     /// Bytes of video that may leave now.
     #[inline]
     pub(super) fn allowance(&self, now: Instant) -> usize {
@@ -183,9 +188,10 @@ impl Downlink {
 }
 
 impl Engine {
-    /// Prepares for what a session's senders have negotiated.
+    /// Prepares for what a session's senders have negotiated, once it is connected: most of what a session takes.
     pub(super) fn open_downlink(&mut self, now: Instant, key: SessionKey) {
-        let Some(session) = self.sessions.get_mut(key) else {
+        let session = self.sessions.get_mut(key);
+        let Some(session) = session.filter(|session| session.is_connected) else {
             return;
         };
         let mut senders = session.senders.iter();

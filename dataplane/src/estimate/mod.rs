@@ -215,6 +215,18 @@ impl Estimator {
         self.rtt_us = Some(rtt.as_micros() as i64).filter(|us| *us < RTT_US_MAX);
     }
 
+    /// Packets take another path from now on: what was known of delay and loss holds no longer, and the estimate
+    /// is where the search begins.
+    pub fn handle_path_change(&mut self, now: Instant) {
+        let now_us = self.us(now);
+        self.groups = Groups::default();
+        self.trend = Trend::new();
+        self.queue = Queue::default();
+        self.throughput = Throughput::new();
+        self.loss = LossControl::new();
+        self.control = RateControl::new(now_us, self.control.bitrate_bps());
+    }
+
     /// The subscriber would be sent this much if there were room, in bits per second: probes seek it.
     pub fn handle_wanted(&mut self, bitrate_bps: u64) {
         self.prober.handle_wanted(bitrate_bps as f64);

@@ -183,3 +183,21 @@ fn a_receiver_that_only_knows_remb_is_believed() {
     estimator.handle_remb(900_000);
     assert_eq!(estimator.target_bps(), 900_000, "a bound for others");
 }
+
+#[test]
+fn another_path_that_is_longer_is_no_queue() {
+    let start = Instant::now();
+    let estimates = [false, true].map(|is_told| {
+        let mut estimator = Estimator::new(start);
+        run(&mut estimator, start, (0, 10_000), 1_000_000, Some);
+        if is_told {
+            estimator.handle_path_change(start + Duration::from_secs(10));
+        }
+        let before = estimator.target_bps();
+        // 150 ms more.
+        let later = |tick| Some(tick + 600);
+        run(&mut estimator, start, (10_000, 12_000), 1_000_000, later);
+        estimator.target_bps() >= before
+    });
+    assert_eq!(estimates, [false, true]);
+}
