@@ -1,4 +1,8 @@
-//! Real Chromium over bad networks: what a viewer sees whose path is narrow, changes, or loses packets.
+//! Real Chromium over bad networks: what a viewer sees whose path is narrow, changes, or loses packets, and
+//! that nobody else sees anything of it.
+//!
+//! Each case prints what was seen, second by second. `make test-long` runs those that `make test` has no time
+//! for, and keeps what they print in `docs/networks.txt`.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
@@ -17,6 +21,21 @@ struct Source {
     /// Members of `sendEncodings`.
     encodings: &'static str,
 }
+
+const VP9_SVC: Source = Source {
+    codec: "VP9",
+    encodings: "[{scalabilityMode: 'L3T3_KEY', maxBitrate: 2_000_000}]",
+};
+
+const AV1_SVC: Source = Source {
+    codec: "AV1",
+    encodings: "[{scalabilityMode: 'L3T3', maxBitrate: 2_000_000}]",
+};
+
+const AV1_TEMPORAL: Source = Source {
+    codec: "AV1",
+    encodings: "[{scalabilityMode: 'L1T3', maxBitrate: 900_000}]",
+};
 
 const VP8_SIMULCAST: Source = Source {
     codec: "VP8",
@@ -80,13 +99,17 @@ async fn watch(page: &Page, query: &str) {
          }})()"
     ))
     .await;
-    // NOPIC
+    page.until(
+        "a picture",
+        "document.querySelector('video').videoWidth > 0",
+    )
+    .await;
 }
 
 /// What a viewer has seen so far.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    height: u64,
+    lines: u64,
     frames: u64,
     frozen_s: f64,
     bytes: u64,
@@ -105,7 +128,7 @@ impl Seen {
             )
             .await;
         Seen {
-            height: stats["frameHeight"].as_u64().unwrap_or(0),
+            lines: stats["frameHeight"].as_u64().unwrap_or(0),
             frames: stats["framesDecoded"].as_u64().unwrap_or(0),
             frozen_s: stats["totalFreezesDuration"].as_f64().unwrap_or(0.0),
             bytes: stats["bytesReceived"].as_u64().unwrap_or(0),
@@ -142,65 +165,214 @@ struct Scene {
     shaper: Shaper,
     publisher: Page,
     viewer: Page,
+    other: Page,
     _browsers: Browsers,
 }
 
+/// What both viewers saw in some seconds.
+struct Shown {
+    /// At the beginning, and after each second.
+    viewer: Vec<Seen>,
+    /// At the beginning and the end.
+    other: [Seen; 2],
+}
+
 impl Scene {
-    async fn new(source: Source, down: LinkSpec) -> Scene {
+    /// All watch, and the viewer's picture has `lines`.
+    async fn new(source: Source, down: LinkSpec, lines: u64) -> Scene {
         let server = Server::start(&[]);
         let browsers = Browsers::start();
         let shaper = Shaper::start(&server, down, open()).await;
         let publisher = browsers.open(&server.url("/?room=elsewhere")).await;
         publish(&publisher, source).await;
+        let other = browsers.open(&server.url("/?room=elsewhere")).await;
+        watch(&other, "").await;
         let viewer = browsers.open(&server.url("/?room=elsewhere")).await;
         viewer.eval(&shaper.patch()).await;
         watch(&viewer, "").await;
+        for (page, lines) in [(&viewer, lines), (&other, 720)] {
+            let shows = format!("document.querySelector('video').videoHeight === {lines}");
+            page.until(&format!("{lines} lines"), &shows).await;
+        }
         Scene {
             server,
             shaper,
             publisher,
             viewer,
+            other,
             _browsers: browsers,
         }
     }
 
-    /// Lets so much time pass and says what was seen in it, second by second.
-    async fn run(&self, seconds: u64) -> Vec<Seen> {
-        let mut seen = vec![Seen::at(&self.viewer).await];
+    /// Lets so much time pass and says what was seen in it.
+    async fn run(&self, title: &str, seconds: u64) -> Shown {
+        println!("{title}");
+        let before = Seen::at(&self.other).await;
+        let mut viewer = vec![Seen::at(&self.viewer).await];
         for _ in 0..seconds {
             pass(1).await;
-            seen.push(Seen::at(&self.viewer).await);
+            viewer.push(Seen::at(&self.viewer).await);
         }
-        for pair in seen.windows(2) {
-            let kbps = (pair[1].bytes - pair[0].bytes) / 125;
-            let frames = pair[1].frames - pair[0].frames;
-            let frozen = pair[1].frozen_s - pair[0].frozen_s;
+        let other = [before, Seen::at(&self.other).await];
+        for pair in viewer.windows(2) {
+            let [one, next] = [&pair[0], &pair[1]];
             println!(
-                "{kbps:>6} kbit/s {frames:>3} frames of {:>4} lines, frozen {frozen:.2} s, lost {}",
-                pair[1].height, pair[1].lost
+                "{:>6} kbit/s {:>3} frames of {:>3} lines, frozen {:.2} s",
+                (next.bytes - one.bytes) / 125,
+                next.frames - one.frames,
+                next.lines,
+                next.frozen_s - one.frozen_s
             );
         }
-        seen
+        Shown { viewer, other }
     }
 
     async fn end(self) {
         self.publisher.close().await;
         self.viewer.close().await;
+        self.other.close().await;
         drop(self.server);
     }
 }
 
-#[tokio::test]
-async fn explore() {
-    let scene = Scene::new(VP8_SIMULCAST, narrow(3_000_000)).await;
-    scene.run(8).await;
-    for _ in 0..3 {
-        scene.shaper.set_down(narrow(500_000));
-        println!("500");
-        scene.run(10).await;
-        scene.shaper.set_down(narrow(3_000_000));
-        println!("3000");
-        scene.run(10).await;
+impl Shown {
+    /// How long the viewer's picture stood still, in seconds, from that second on.
+    fn frozen_s(&self, from: usize) -> f64 {
+        self.viewer[self.viewer.len() - 1].frozen_s - self.viewer[from].frozen_s
     }
+
+    /// Frames in the last seconds.
+    fn frames_of_last(&self, seconds: usize) -> u64 {
+        let last = self.viewer.len() - 1;
+        self.viewer[last].frames - self.viewer[last - seconds].frames
+    }
+
+    /// Lines of the picture at the end.
+    fn lines(&self) -> u64 {
+        self.viewer[self.viewer.len() - 1].lines
+    }
+
+    /// The other viewer has all of it, without a pause.
+    fn assert_nobody_else_noticed(&self) {
+        let [before, after] = self.other;
+        let seconds = self.viewer.len() as u64 - 1;
+        assert_eq!((before.lines, after.lines), (720, 720));
+        assert_eq!(after.lost, before.lost, "the other viewer lost packets");
+        let frozen_s = after.frozen_s - before.frozen_s;
+        assert!(
+            frozen_s < 0.5,
+            "the other viewer's picture stood still for {frozen_s:.2} s"
+        );
+        assert!(
+            after.frames - before.frames > seconds * 15,
+            "{before:?} {after:?}"
+        );
+    }
+}
+
+/// Three megabits a second become half of one.
+async fn a_step_down(source: Source) {
+    let scene = Scene::new(source, narrow(3_000_000), 720).await;
+    scene.run("3 Mbit/s", 5).await;
+    scene.shaper.set_down(narrow(500_000));
+    let shown = scene.run("500 kbit/s", 12).await;
+    shown.assert_nobody_else_noticed();
+    let frozen_s = shown.frozen_s(0);
+    println!(
+        "frozen {frozen_s:.2} s in all, {:.2} s after the fifth second",
+        shown.frozen_s(5)
+    );
+    assert!(frozen_s <= FROZEN_S_MAX, "frozen for {frozen_s:.2} s");
+    assert!(
+        shown.frozen_s(5) < 0.3,
+        "it has not settled after five seconds"
+    );
+    assert!(shown.lines() < 720 && shown.frames_of_last(5) > 75);
+    scene.shaper.set_down(narrow(3_000_000));
+    let shown = scene.run("3 Mbit/s", 15).await;
+    assert_eq!(shown.lines(), 720, "it does not come back");
+    scene.end().await;
+}
+
+/// A step down freezes for no longer, in seconds.
+const FROZEN_S_MAX: f64 = 1.0;
+
+/// Half a tenth of what the others have.
+async fn a_narrow_path(source: Source) {
+    let scene = Scene::new(source, narrow(300_000), 180).await;
+    scene.run("300 kbit/s, settling", 5).await;
+    let shown = scene.run("300 kbit/s", 10).await;
+    shown.assert_nobody_else_noticed();
+    let frozen_s = shown.frozen_s(0);
+    assert!(frozen_s < 0.3, "frozen for {frozen_s:.2} s");
+    assert_eq!(shown.lines(), 180);
+    assert!(shown.frames_of_last(10) > 150, "it is not smooth");
+    scene.shaper.set_down(narrow(5_000_000));
+    let shown = scene.run("5 Mbit/s", 15).await;
+    assert_eq!(shown.lines(), 720, "it does not become high");
+    scene.end().await;
+}
+
+/// Every tenth packet is lost.
+async fn a_path_that_loses(source: Source, seconds: u64) {
+    let lossy = LinkSpec {
+        loss: 0.1,
+        ..narrow(5_000_000)
+    };
+    let scene = Scene::new(source, lossy, 720).await;
+    scene.run("10 % loss, settling", 5).await;
+    let shown = scene.run("10 % loss", seconds).await;
+    shown.assert_nobody_else_noticed();
+    let share = shown.frozen_s(0) / seconds as f64;
+    println!("frozen for {:.1} % of the time", share * 100.0);
+    assert!(
+        share < 0.02,
+        "frozen for {:.1} % of the time",
+        share * 100.0
+    );
+    assert_eq!(shown.lines(), 720);
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn a_narrow_path_is_shown_a_small_smooth_picture_and_a_wide_one_all_of_it() {
+    a_narrow_path(VP8_SIMULCAST).await;
+}
+
+#[tokio::test]
+async fn a_step_down_is_followed_within_a_second() {
+    a_step_down(VP8_SIMULCAST).await;
+}
+
+#[tokio::test]
+async fn a_path_that_loses_every_tenth_packet_shows_the_picture_all_the_same() {
+    a_path_that_loses(VP8_SIMULCAST, 20).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: `make test-long`"]
+async fn spatial_layers_are_chosen_as_encodings_are() {
+    for source in [VP9_SVC, AV1_SVC] {
+        println!("{} {}", source.codec, source.encodings);
+        a_narrow_path(source).await;
+        a_step_down(source).await;
+        a_path_that_loses(source, 30).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "takes a minute: `make test-long`"]
+async fn temporal_layers_make_a_picture_slower() {
+    let scene = Scene::new(AV1_TEMPORAL, narrow(3_000_000), 720).await;
+    scene.run("3 Mbit/s", 5).await;
+    scene.shaper.set_down(narrow(600_000));
+    let shown = scene.run("600 kbit/s", 15).await;
+    shown.assert_nobody_else_noticed();
+    assert_eq!(shown.lines(), 720);
+    let frames = shown.frames_of_last(5);
+    assert!(
+        (20..90).contains(&frames),
+        "{frames} frames in five seconds"
+    );
     scene.end().await;
 }

@@ -17,6 +17,10 @@ const CHANGE: u64 = 10;
 /// Video that had to wait may be as late as the wait makes it for so long after.
 const PACED_LATELY: Duration = Duration::from_secs(1);
 
+/// A leaky network is sent one more copy of each repair for so much of what it loses, and no more than this.
+const LOSS_PER_COPY: f64 = 0.04;
+const COPIES_MAX: usize = 3;
+
 /// Half of the moment whose least estimate a picture must fit to rise.
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -100,6 +104,17 @@ impl Downlink {
         if bitrate_bps > 0 {
             self.estimator.handle_wanted(bitrate_bps);
         }
+    }
+
+    /// How often a packet is sent again that was asked for: where every tenth is lost, so is every tenth
+    /// repair, and a picture that waits for two in a row stands still.
+    pub(super) fn repair_copies(&self) -> usize {
+        let copies = if self.estimator.is_leaky() {
+            1.0 + self.estimator.loss() / LOSS_PER_COPY
+        } else {
+            1.0
+        };
+        (copies as usize).min(COPIES_MAX)
     }
 
     /// The round trip by the subscriber's reports.

@@ -149,6 +149,10 @@ impl Engine {
         let Some(track) = self.tracks.get(source.track) else {
             return;
         };
+        let copies = match &session.downlink {
+            Some(downlink) if sender.spec.rtx.is_some() => downlink.repair_copies(),
+            Some(_) | None => 1,
+        };
         for number in lost {
             self.counters.nacks_received += 1;
             let outgoing = sender.numbering.extend(number);
@@ -162,7 +166,8 @@ impl Engine {
                 sender: sender_key,
                 sequence,
             };
-            match session.resends.request(now, resend, entry.payload_len()) {
+            let bytes = entry.payload_len();
+            match session.resends.request(now, resend, bytes, copies) {
                 Ok(()) | Err(NotResent::Repeated) => {}
                 Err(NotResent::Budget) => {
                     // The rest of this request will fare no better.

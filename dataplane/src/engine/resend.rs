@@ -59,7 +59,7 @@ impl ResendQueue {
         self.budget_bytes = (self.budget_bytes + earned).min(RESEND_BYTES_SAVED_MAX);
     }
 
-    /// A subscriber lost a packet of `bytes`.
+    /// A subscriber lost a packet of `bytes`; it is sent again in so many copies.
     ///
     /// # Errors
     /// Why it will not be sent again.
@@ -68,6 +68,7 @@ impl ResendQueue {
         now: Instant,
         resend: Resend,
         bytes: usize,
+        copies: usize,
     ) -> Result<(), NotResent> {
         self.refill(now);
         if self.recent.is_empty() {
@@ -84,12 +85,17 @@ impl ResendQueue {
         if is_recent {
             return Err(NotResent::Repeated);
         }
-        if self.queue.len() >= RESENDS_PENDING_MAX || self.budget_bytes < bytes as u64 {
+        let cost = bytes as u64;
+        if self.queue.len() >= RESENDS_PENDING_MAX || self.budget_bytes < cost {
             return Err(NotResent::Budget);
         }
-        self.budget_bytes -= bytes as u64;
         *recent = Some((resend, now));
-        self.queue.push_back(resend);
+        for _ in 0..copies {
+            if self.queue.len() < RESENDS_PENDING_MAX && self.budget_bytes >= cost {
+                self.budget_bytes -= cost;
+                self.queue.push_back(resend);
+            }
+        }
         Ok(())
     }
 
@@ -132,25 +138,29 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let mut queue = ResendQueue::new(start);
         let resend = |sequence| Resend { sender, sequence };
-        assert_eq!(queue.request(at(0), resend(5), 1_000), Ok(()));
+        assert_eq!(queue.request(at(0), resend(5), 1_000, 1), Ok(()));
         assert_eq!(
-            queue.request(at(14), resend(5), 1_000),
+            queue.request(at(14), resend(5), 1_000, 1),
             Err(NotResent::Repeated)
         );
-        assert_eq!(queue.request(at(15), resend(5), 1_000), Ok(()));
+        assert_eq!(queue.request(at(15), resend(5), 1_000, 1), Ok(()));
         assert_eq!(queue.peek(0), Some(resend(5)));
         queue.pop(2);
         assert!(queue.is_empty());
 
         let taken = (100..100_000)
             .take_while(|&n| {
-                let taken = queue.request(at(15), resend(n), 1_000) == Ok(());
+                let taken = queue.request(at(15), resend(n), 1_000, 1) == Ok(());
                 queue.pop(1);
                 taken
             })
             .count() as u64;
         assert_eq!(taken, RESEND_BYTES_SAVED_MAX / 1_000 - 2);
         queue.handle_sent(10_000);
-        assert_eq!(queue.request(at(15), resend(7), 3_000), Ok(()));
+        assert_eq!(queue.request(at(15), resend(7), 3_000, 1), Ok(()));
+        // As many copies as the budget has room for.
+        let before = queue.queue.len();
+        assert_eq!(queue.request(at(600), resend(9), 3_000, 2), Ok(()));
+        assert_eq!(queue.queue.len(), before + 2);
     }
 }

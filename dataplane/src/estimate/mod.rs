@@ -65,6 +65,10 @@ const CALM_S: f64 = 0.06;
 /// When nothing was sent for so long, queues are empty.
 const IDLE_US: i64 = 1_000_000;
 
+/// A network that loses more than this share of packets, while they wait no longer than so many seconds, is leaky.
+const LEAKY_LOSS: f64 = 0.04;
+const LEAKY_WAIT_S: f64 = 0.08;
+
 /// Nothing is paced for so long after the first feedback: the probes of the start are on their way.
 const START_US: i64 = 2_000_000;
 
@@ -305,6 +309,13 @@ impl Estimator {
     #[must_use]
     pub fn loss(&self) -> f64 {
         self.loss.share()
+    }
+
+    /// Whether packets are lost though no queue is to blame: a radio loses them, and will lose what repairs
+    /// them too.
+    #[must_use]
+    pub fn is_leaky(&self) -> bool {
+        self.loss.share() > LEAKY_LOSS && self.queue.wait_s() < LEAKY_WAIT_S
     }
 
     /// Whether less is sent than the estimate allows, so that it cannot grow but by probes.
