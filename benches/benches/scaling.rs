@@ -149,6 +149,7 @@ impl Rooms {
             sessions_max: rooms * (load.subscribers + 1),
             publisher_bitrate_bps_max: 2_500_000,
             hold_max: Duration::ZERO,
+            audio_speakers: 0,
         });
         let mut scene = Rooms {
             engine,

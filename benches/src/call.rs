@@ -301,6 +301,7 @@ fn track_spec(load: &Load, track: TrackId, ssrc: Ssrc) -> TrackSpec {
         extensions: load.extension_ids(),
         nack: load.kind == MediaKind::Video,
         simulcast: Simulcast::None,
+        group: None,
     }
 }
 

@@ -119,6 +119,7 @@ impl Crowd {
             sessions_max: 10_000,
             publisher_bitrate_bps_max: 2_500_000,
             egress_hold: EGRESS_HOLD_DEFAULT,
+            audio_speakers: 0,
             dtls_threads: 1,
             pin: true,
         });

@@ -34,6 +34,7 @@ impl Scene {
             sessions_max: 1_000,
             publisher_bitrate_bps_max: 2_500_000,
             hold_max: Duration::ZERO,
+            audio_speakers: 0,
         });
         let mut scene = Scene {
             engine,

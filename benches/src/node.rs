@@ -202,6 +202,7 @@ fn serve(clients: &str) -> io::Result<()> {
         sessions_max: SESSIONS_MAX,
         publisher_bitrate_bps_max: 2_500_000,
         egress_hold: EGRESS_HOLD_DEFAULT,
+        audio_speakers: 0,
         dtls_threads: DTLS_THREADS,
         pin: false,
     })

@@ -53,6 +53,7 @@ impl Server {
             sessions_max: 1_000,
             publisher_bitrate_bps_max: 2_500_000,
             egress_hold: hold,
+            audio_speakers: 0,
             dtls_threads: 1,
             pin: true,
         });

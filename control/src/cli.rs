@@ -133,6 +133,14 @@ pub struct Settings {
         help_heading = "How"
     )]
     pub egress_hold: Option<Hold>,
+    /// How many of the voices in a room are forwarded, the loudest; 0 for all [default: 0]
+    #[arg(
+        long,
+        env = "MILLRACE_AUDIO_SPEAKERS",
+        value_name = "N",
+        help_heading = "How"
+    )]
+    pub audio_speakers: Option<usize>,
     /// What is logged: error, warn, info, debug, trace or a filter such as
     /// `info,signaling=debug` [default: info]
     #[arg(
@@ -293,6 +301,7 @@ impl Settings {
             workers: self.workers.or(file.workers),
             driver: self.driver.or(file.driver),
             egress_hold: self.egress_hold.or(file.egress_hold),
+            audio_speakers: self.audio_speakers.or(file.audio_speakers),
             log: self.log.or(file.log),
             max_rooms: self.max_rooms.or(file.max_rooms),
             max_sessions: self.max_sessions.or(file.max_sessions),

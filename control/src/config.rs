@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use dataplane::driver::DriverChoice;
-use dataplane::limits::EGRESS_HOLD_DEFAULT;
+use dataplane::limits::{AUDIO_SPEAKERS_MAX, EGRESS_HOLD_DEFAULT};
 use signaling::doors::IceServer;
 
 use crate::bitrate::Bitrate;
@@ -37,6 +37,8 @@ pub struct Config {
     pub driver: DriverChoice,
     /// How long a packet may wait for others to share its send.
     pub egress_hold: Hold,
+    /// How many of the voices in a room are forwarded; 0 for all.
+    pub audio_speakers: usize,
     /// What is logged.
     pub log: String,
     /// Rooms at once.
@@ -159,6 +161,7 @@ impl Config {
             workers: settings.workers.unwrap_or_else(cores),
             driver: settings.driver.unwrap_or_default(),
             egress_hold: settings.egress_hold.unwrap_or(Hold(EGRESS_HOLD_DEFAULT)),
+            audio_speakers: settings.audio_speakers.unwrap_or(0),
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
             max_rooms,
             max_sessions: settings.max_sessions.unwrap_or(5000),
@@ -183,6 +186,9 @@ impl Config {
             SESSIONS_MAX,
         )?;
         in_range("spread-percent", self.spread_percent, 100)?;
+        if self.audio_speakers > 0 {
+            in_range("audio-speakers", self.audio_speakers, AUDIO_SPEAKERS_MAX)?;
+        }
         in_range(
             "max-tracks-per-session",
             self.max_tracks_per_session,
@@ -232,6 +238,7 @@ impl Config {
             workers: Some(self.workers),
             driver: Some(self.driver),
             egress_hold: Some(self.egress_hold),
+            audio_speakers: Some(self.audio_speakers),
             log: Some(self.log.clone()),
             max_rooms: Some(self.max_rooms),
             max_sessions: Some(self.max_sessions),
@@ -459,6 +466,7 @@ mod tests {
             workers = 3
             driver = "msg"
             egress-hold = "10ms"
+            audio-speakers = 4
             log = "debug"
             max-rooms = 1
             max-sessions = 2
@@ -531,6 +539,7 @@ mod tests {
         );
         assert!(message("tls-cert = \"x\"").contains("tls-key: tls-cert is set and this is not"));
         assert!(message("egress-hold = \"1s\"").contains("0, 250us or 1ms"));
+        assert!(message("audio-speakers = 100").contains("1 to 64"));
         assert!(message("egress-bps = \"much\"").contains("2500k"));
         assert!(message("public-ip = [\"0.0.0.0\"]").contains("no address that a client"));
         assert!(message("log = \"inof\"").ends_with("did you mean `info`?"));

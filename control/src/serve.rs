@@ -288,6 +288,7 @@ fn dataplane_config(config: &Config) -> DataplaneConfig {
         sessions_max: config.max_sessions.min(dataplane::limits::SESSIONS_MAX),
         publisher_bitrate_bps_max: config.publisher_bitrate.0,
         egress_hold: config.egress_hold.0,
+        audio_speakers: config.audio_speakers,
         dtls_threads: DTLS_THREADS,
         pin: true,
     }

@@ -5,7 +5,7 @@
 
 use crate::data::{DataDrops, DataEvent, DataRequest};
 use crate::event::CloseReason;
-use crate::id::{FormatIndex, Mid, PayloadType, Rid, SenderId, SessionId, Ssrc, TrackId};
+use crate::id::{FormatIndex, GroupId, Mid, PayloadType, Rid, SenderId, SessionId, Ssrc, TrackId};
 use crate::wire::VideoCodec;
 
 /// A request to an engine. The caller sends `Open` first, and after `Close` nothing for that session.
@@ -229,6 +229,8 @@ pub struct TrackSpec {
     pub nack: bool,
     /// Whether it comes in several encodings, and how these are told apart.
     pub simulcast: Simulcast,
+    /// Whose voices it competes with, where only the loudest are forwarded. Without one it always is.
+    pub group: Option<GroupId>,
 }
 
 /// How the encodings of one picture are told apart. At most

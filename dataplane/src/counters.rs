@@ -62,6 +62,12 @@ counters! {
     layer_switches,
     /// Packets of layers that a subscriber was not to be sent.
     layer_not_sent,
+    /// Packets of voices that nobody was sent, because others of their group were louder; counted once each.
+    voice_not_heard,
+    /// Changes of who is forwarded, where only the loudest of a group are.
+    speaker_changes,
+    /// Packets of digital silence that nobody was sent; counted once each.
+    silence_not_sent,
     /// Packets handed to other workers, counted once for each of them.
     relay_sent,
     /// Packets taken from other workers.

@@ -130,6 +130,21 @@ pub const KEYFRAME_LATE: Duration = Duration::from_millis(300);
 /// The same for audio, the last to go: a voice half a second late is of no use in a conversation.
 pub const AUDIO_LATE: Duration = Duration::from_millis(500);
 
+/// Voices of one room that are forwarded at most, where not all are: more at once are noise.
+pub const AUDIO_SPEAKERS_MAX: usize = 64;
+
+/// Digital silence (RFC 6464 level 127) that lasts longer is left out: a microphone that is muted. By
+/// then receivers have played what they had buffered, and hear it end in silence..
+pub const SILENCE_AFTER: Duration = Duration::from_millis(400);
+
+/// ..but for a packet this often, so that the stream is known to be alive. A little less than the 400 ms
+/// of Opus's own discontinuous transmission, whose packets all pass.
+pub const SILENCE_INTERVAL: Duration = Duration::from_millis(360);
+
+/// Longest payload that may be left out as silence, in bytes: Opus takes three for it (RFC 6716), and 10 ms of
+/// G.711, which takes as many for silence as for speech, are 80.
+pub const SILENCE_BYTES_MAX: usize = 16;
+
 /// Packets of one source that are asked for again at once: more missing than that and a key frame is cheaper.
 pub const NACKS_PENDING_MAX: usize = 256;
 

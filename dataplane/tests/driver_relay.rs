@@ -170,6 +170,7 @@ fn watched_from_another_worker(driver: DriverChoice) {
         sessions_max: 10,
         publisher_bitrate_bps_max: 1_000_000,
         egress_hold: EGRESS_HOLD_DEFAULT,
+        audio_speakers: 0,
         dtls_threads: 1,
         pin: false,
     })

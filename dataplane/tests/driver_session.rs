@@ -158,6 +158,7 @@ fn session_over(driver: DriverChoice, transport: &str) {
         sessions_max: 10,
         publisher_bitrate_bps_max: 1_000_000,
         egress_hold: EGRESS_HOLD_DEFAULT,
+        audio_speakers: 0,
         dtls_threads: 1,
         pin: false,
     })

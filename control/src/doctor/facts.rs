@@ -104,6 +104,7 @@ impl Facts {
             sessions_max: 1,
             publisher_bitrate_bps_max: config.publisher_bitrate.0,
             egress_hold: config.egress_hold.0,
+            audio_speakers: config.audio_speakers,
             dtls_threads: 1,
             pin: false,
         });

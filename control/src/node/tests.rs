@@ -26,6 +26,7 @@ fn node() -> Millrace {
         sessions_max: 4,
         publisher_bitrate_bps_max: 1_000_000,
         egress_hold: EGRESS_HOLD_DEFAULT,
+        audio_speakers: 0,
         dtls_threads: 1,
         pin: false,
     })

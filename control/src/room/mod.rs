@@ -39,7 +39,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use dataplane::command::Command;
-use dataplane::id::{SessionId, TrackId};
+use dataplane::id::{GroupId, SessionId, TrackId};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, Refusal, ResourceId, RoomEvent};
 use signaling::sdp::Candidate;
@@ -90,6 +90,8 @@ pub struct Rooms {
     config: RoomsConfig,
     random: Box<dyn Random>,
     next_id: u64,
+    /// Rooms that were ever made.
+    groups: u64,
     rooms: BTreeMap<RoomName, Room>,
     people: BTreeMap<PersonId, Person>,
     tokens: BTreeMap<String, PersonId>,
@@ -132,6 +134,7 @@ impl Rooms {
             config,
             random,
             next_id: 1,
+            groups: 0,
             rooms: BTreeMap::new(),
             people: BTreeMap::new(),
             tokens: BTreeMap::new(),
@@ -220,14 +223,10 @@ impl Rooms {
     fn room_or_new(&mut self, name: &RoomName) -> &mut Room {
         let worker = self.idlest_worker();
         self.changed.insert(name.clone());
-        self.rooms.entry(name.clone()).or_insert_with(|| Room {
-            worker,
-            sessions: BTreeMap::new(),
-            people: Vec::new(),
-            viewers: Vec::new(),
-            speaking: BTreeSet::new(),
-            deliveries: data::Quota::default(),
-            chat: VecDeque::new(),
+        let groups = &mut self.groups;
+        self.rooms.entry(name.clone()).or_insert_with(|| {
+            *groups += 1;
+            Room::new(worker, GroupId(*groups))
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dataplane::command::{Command, SenderSpec, SessionSpec, TrackSpec};
 use dataplane::id::{SessionId, TrackId};
 use signaling::name::RoomName;
-use signaling::node::PersonId;
+use signaling::node::{PersonId, SourceKind};
 use signaling::sdp::{Answer, Decision, Offer};
 
 use super::effect::Effect;
@@ -123,7 +123,10 @@ impl Rooms {
             person.tracks.retain(|track| !gone.contains(track));
         }
         self.forget_tracks(&room, &gone);
-        for (_, track) in planned {
+        let group = self.rooms.get(&room).map(|room| room.group);
+        for (_, mut track) in planned {
+            // What is played to everybody is to be heard however loud it is.
+            track.spec.group = group.filter(|_| track.source == SourceKind::Microphone);
             changed |= self.publish(id, worker, &owner, track);
         }
         if changed {

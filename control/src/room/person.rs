@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use dataplane::id::{SessionId, TrackId};
+use dataplane::id::{GroupId, SessionId, TrackId};
 use serde::Serialize;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{PersonId, SourceKind};
@@ -15,6 +15,8 @@ use super::data::Quota;
 pub(super) struct Room {
     /// Index of the worker that it began on, its home.
     pub(super) worker: usize,
+    /// Its voices compete with each other, and with no others.
+    pub(super) group: GroupId,
     /// How many of its sessions live on each worker.
     pub(super) sessions: BTreeMap<usize, usize>,
     /// People and encoders, in order of entry.
@@ -43,6 +45,20 @@ pub struct Said {
 }
 
 impl Room {
+    /// A room with nobody in it.
+    pub(super) fn new(worker: usize, group: GroupId) -> Room {
+        Room {
+            worker,
+            group,
+            sessions: BTreeMap::new(),
+            people: Vec::new(),
+            viewers: Vec::new(),
+            speaking: BTreeSet::new(),
+            deliveries: Quota::default(),
+            chat: VecDeque::new(),
+        }
+    }
+
     /// Places taken: a person has one from entry on, with media or without.
     pub(super) fn places(&self) -> usize {
         self.people.len() + self.viewers.len()

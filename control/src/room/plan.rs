@@ -213,6 +213,8 @@ impl Planner<'_, '_> {
             extensions: translate::extension_ids(extensions),
             nack: translate::nack(codecs),
             simulcast: translate::simulcast(section),
+            // Whose voices it competes with is for the room to say.
+            group: None,
         };
         PlannedTrack {
             source,

@@ -23,6 +23,8 @@ pub struct DataplaneConfig {
     /// [`EGRESS_HOLD_MAX`](crate::limits::EGRESS_HOLD_MAX); a worker that is idle holds
     /// nothing but the beginnings of frames.
     pub egress_hold: Duration,
+    /// How many voices of a group are forwarded, the loudest; 0 for all.
+    pub audio_speakers: usize,
     /// Threads for DTLS handshakes, at least 1.
     pub dtls_threads: usize,
     /// Whether worker n stays on one core, the nth that this process may use.

@@ -105,6 +105,7 @@ fn measure(driver: DriverChoice, burst: usize, rest: Duration) {
         sessions_max: 1,
         publisher_bitrate_bps_max: 1,
         egress_hold: Duration::ZERO,
+        audio_speakers: 0,
         dtls_threads: 1,
         pin: true,
     };

@@ -176,6 +176,7 @@ impl Dataplane {
                 sessions_max: config.sessions_max,
                 publisher_bitrate_bps_max: config.publisher_bitrate_bps_max,
                 egress_hold: config.egress_hold.min(EGRESS_HOLD_MAX),
+                audio_speakers: config.audio_speakers,
                 make,
                 inputs: Inputs {
                     commands: commands_in,
@@ -334,6 +335,7 @@ pub(super) fn engine_config(
     sessions_max: usize,
     publisher_bitrate_bps_max: u64,
     hold_max: Duration,
+    audio_speakers: usize,
 ) -> EngineConfig {
     let mut seed = [0; 8];
     aws_lc_rs::rand::fill(&mut seed)
@@ -344,5 +346,6 @@ pub(super) fn engine_config(
         sessions_max,
         publisher_bitrate_bps_max,
         hold_max,
+        audio_speakers,
     }
 }

@@ -101,6 +101,7 @@ fn config(driver: DriverChoice) -> DataplaneConfig {
         sessions_max: 10,
         publisher_bitrate_bps_max: 1_000_000,
         egress_hold: Duration::ZERO,
+        audio_speakers: 0,
         dtls_threads: 1,
         pin: false,
     }

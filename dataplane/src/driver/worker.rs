@@ -63,6 +63,7 @@ pub(super) struct Seat<C> {
     pub(super) sessions_max: usize,
     pub(super) publisher_bitrate_bps_max: u64,
     pub(super) egress_hold: Duration,
+    pub(super) audio_speakers: usize,
     pub(super) make: fn(EngineConfig) -> C,
     pub(super) inputs: Inputs,
     pub(super) outbox: Outbox,
@@ -178,6 +179,7 @@ impl<C: Core> Seat<C> {
             self.sessions_max,
             self.publisher_bitrate_bps_max,
             self.egress_hold,
+            self.audio_speakers,
         ));
         if let Some(started) = started.take() {
             let offloads = link.offloads();

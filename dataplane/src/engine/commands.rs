@@ -236,6 +236,10 @@ impl Engine {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
+        let levels = |spec: &TrackSpec| spec.extensions.audio_level.is_some();
+        if track.spec.group != spec.group || levels(&track.spec) != levels(spec) {
+            self.floor.leave(key, track);
+        }
         track.replace_spec(spec);
         for &(sender, _) in &track.subscribers {
             if let Some(sender) = self.senders.get_mut(sender) {
@@ -254,9 +258,10 @@ impl Engine {
     }
 
     fn remove_track(&mut self, key: TrackKey) {
-        let Some(track) = self.tracks.remove(key) else {
+        let Some(mut track) = self.tracks.remove(key) else {
             return;
         };
+        self.floor.leave(key, &mut track);
         for &(sender, _) in &track.subscribers {
             if let Some(sender) = self.senders.get_mut(sender) {
                 sender.stop();

@@ -94,8 +94,9 @@ pub(super) struct Planned {
     pub(super) numbers: Numbers,
     /// Number in the retransmission stream, when it leaves in that.
     pub(super) rtx: Option<u64>,
-    /// Whether the picture ends with it for this receiver.
-    pub(super) ends_picture: bool,
+    /// Whether it has the marker whatever its publisher says: the picture ends with it for this receiver
+    /// or somebody speaks after a pause (RFC 3551 section 4.1).
+    pub(super) is_marked: bool,
     /// Whether it is only padding, which goes with the retransmissions; `entry` then is without content.
     pub(super) is_filler: bool,
     pub(super) piece: Piece,
@@ -254,7 +255,7 @@ impl Engine {
             let sender = self.senders.get_mut(planned.sender)?;
             let padding = burst.padding(index, planned.piece);
             if padding > 0 && planned.rtx.is_none() {
-                sender.handle_padded(planned.numbers.sequence);
+                sender.handle_altered(planned.numbers.sequence);
             }
             let track = self.tracks.get(planned.track)?;
             let list = track.log.extensions(&planned.entry);
@@ -313,7 +314,7 @@ impl Planned {
     ) -> Option<usize> {
         let body = self.route.body(track.log.payload(&self.entry))?;
         let mut header = RtpHeader {
-            marker: self.entry.stamp.marker || self.ends_picture,
+            marker: self.entry.stamp.marker || self.is_marked,
             payload_type: self.route.payload_type,
             sequence: self.numbers.sequence as u16,
             timestamp: self.numbers.timestamp,

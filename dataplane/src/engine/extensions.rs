@@ -125,11 +125,16 @@ impl ExtensionList {
         }
     }
 
-    /// The audio level in -dBov, when it is there (RFC 6464 section 3).
+    /// The audio level, when it is there.
     pub(super) fn audio_level(&self) -> Option<u8> {
-        let (_, value) = elements(self.as_bytes()).find(|(kind, _)| *kind == AUDIO_LEVEL)?;
-        Some(value.first()? & 0x7f)
+        audio_level(self.as_bytes())
     }
+}
+
+/// The audio level in a list, in -dBov (RFC 6464 section 3).
+pub(super) fn audio_level(list: &[u8]) -> Option<u8> {
+    let (_, value) = elements(list).find(|(kind, _)| *kind == AUDIO_LEVEL)?;
+    Some(value.first()? & 0x7f)
 }
 
 /// The dependency descriptor in a list.

@@ -264,6 +264,7 @@ impl Engine {
             let Some(sender) = self.senders.get_mut(sender_key) else {
                 continue;
             };
+            sender.pass_pause(track);
             if !sender.is_pending {
                 sender.is_pending = true;
                 match kind {

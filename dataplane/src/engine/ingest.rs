@@ -93,10 +93,6 @@ impl Engine {
             return;
         };
         track.bits += 8 * logged.payload_len as u64;
-        if !track.is_dirty {
-            track.is_dirty = true;
-            self.dirty.push(logged.track);
-        }
         self.relay.note_packet(logged.track, track);
         let (id, is_video) = (track.spec.track, has_keyframes(track.spec.kind));
         if let Some(level) = logged.audio_level
@@ -104,6 +100,8 @@ impl Engine {
         {
             self.on_speaking(logged.track, speaking);
         }
+        self.hear(now, logged.track, logged.audio_level);
+        self.mark_dirty(logged.track);
         if logged.is_keyframe {
             self.on_keyframe(logged.track);
         }

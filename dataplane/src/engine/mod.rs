@@ -17,6 +17,7 @@ mod downlink;
 mod egress;
 mod extensions;
 mod feedback;
+mod floor;
 mod hold;
 mod ice;
 mod ingest;
@@ -28,6 +29,7 @@ mod moment;
 mod nack;
 mod numbering;
 mod outbox;
+mod pause;
 mod planner;
 mod random;
 mod relay;
@@ -46,6 +48,7 @@ mod switching;
 mod thinning;
 mod timers;
 mod track;
+mod voice;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
@@ -65,6 +68,7 @@ use allocate::Demand;
 use clock::Clock;
 use egress::Plan;
 use extensions::ExtensionList;
+use floor::Floor;
 use hold::Hold;
 pub(crate) use layers::LayerStamp;
 use moment::Moment;
@@ -93,6 +97,9 @@ pub struct EngineConfig {
     /// How long a packet may wait at most for others to share its send. A worker that is idle holds
     /// nothing but the beginnings of frames, and video waits at most [`VIDEO_HOLD_MAX`](crate::limits::VIDEO_HOLD_MAX).
     pub hold_max: Duration,
+    /// How many voices of a group are forwarded, the loudest; 0 for all. At most
+    /// [`AUDIO_SPEAKERS_MAX`](crate::limits::AUDIO_SPEAKERS_MAX).
+    pub audio_speakers: usize,
 }
 
 /// The forwarding engine of one worker.
@@ -119,6 +126,8 @@ pub struct Engine {
     ready: VecDeque<SessionKey>,
     /// What waits for company before its session becomes ready.
     hold: Hold,
+    /// Which voices are forwarded.
+    floor: Floor,
     /// What other workers are to be told.
     relay: Relay,
     outbox: Outbox,
@@ -177,10 +186,11 @@ impl Engine {
                 senders: HashMap::with_hasher(hasher.clone()),
             },
             paths: HashMap::with_hasher(hasher.clone()),
-            ufrags: HashMap::with_hasher(hasher),
+            ufrags: HashMap::with_hasher(hasher.clone()),
             dirty: Vec::with_capacity(sessions_max),
             ready: VecDeque::with_capacity(sessions_max),
             hold,
+            floor: Floor::new(config.audio_speakers, hasher),
             relay: Relay::default(),
             outbox: Outbox::new(),
             dtls: VecDeque::new(),

@@ -226,6 +226,32 @@ impl Numbering {
         }
     }
 
+    /// Notes that this packet is the next to leave and nothing of what came since the last one will: the
+    /// sequence numbers close over that, and the timestamps show it.
+    pub(super) fn close_up(&mut self, stamp: &Stamp) {
+        let (Some(anchor), Some(highest)) = (self.newest().copied(), self.highest()) else {
+            return;
+        };
+        let is_ahead = self
+            .translate(stamp)
+            .is_some_and(|numbers| numbers.sequence > highest);
+        if anchor.epoch != stamp.epoch || !is_ahead {
+            return;
+        }
+        let next = Anchor {
+            from: stamp.sequence,
+            to: highest + 1,
+            ..anchor
+        };
+        if anchor.from == stamp.sequence
+            && let Some(newest) = self.anchors.first_mut()
+        {
+            *newest = next;
+        } else {
+            self.anchor(next);
+        }
+    }
+
     /// The numbers of a packet that an anchor covers.
     pub(super) fn translate(&self, stamp: &Stamp) -> Option<Numbers> {
         let mut limit = u64::MAX;

@@ -100,7 +100,7 @@ impl Planner<'_> {
             route,
             numbers,
             rtx,
-            ends_picture: source.layers.ends_picture(entry.stamp.layer),
+            is_marked: source.layers.ends_picture(entry.stamp.layer),
             is_filler: false,
             piece,
         })
@@ -156,7 +156,7 @@ impl Planner<'_> {
             route,
             numbers,
             rtx: Some(sender.rtx_next),
-            ends_picture: false,
+            is_marked: false,
             is_filler: true,
             piece: Piece {
                 len,
@@ -228,10 +228,11 @@ impl Planner<'_> {
         let Some(source) = sender.source.as_ref().filter(|source| !source.is_off) else {
             return true;
         };
-        let (track_key, until) = (source.track, source.until());
+        let track_key = source.track;
         let Some(track) = self.tracks.get(track_key) else {
             return true;
         };
+        let until = source.until().min(track.pause.bound());
         self.counters.drop_subscriber_behind += catch_up(sender, track.log.tail());
         let mut choosing = Choosing {
             track,
@@ -261,6 +262,7 @@ impl Planner<'_> {
             }
             self.allowance = self.allowance.saturating_sub(len);
             sender.numbering.commit(&entry.stamp, numbers);
+            sender.begin_talk(numbers.sequence);
             sender.packets = sender.packets.wrapping_add(1);
             sender.octets = sender.octets.wrapping_add(chosen.body_len as u32);
             advance(sender);
@@ -272,7 +274,7 @@ impl Planner<'_> {
                 route: chosen.route,
                 numbers,
                 rtx: None,
-                ends_picture: chosen.ends_picture,
+                is_marked: chosen.is_marked,
                 is_filler: false,
                 piece,
             });
@@ -296,7 +298,7 @@ struct Chosen<'a> {
     route: Route,
     numbers: Numbers,
     body_len: usize,
-    ends_picture: bool,
+    is_marked: bool,
 }
 
 impl<'a> Choosing<'a> {
@@ -321,7 +323,7 @@ impl<'a> Choosing<'a> {
                 advance(sender);
                 continue;
             }
-            let ends_picture = source.layers.ends_picture(layer);
+            let is_marked = source.layers.ends_picture(layer) || source.begins_talk;
             let route = source.route(entry.stamp.format);
             let body = route.and_then(|route| route.body(self.track.log.payload(entry)));
             let (Some(route), Some(body)) = (route, body.filter(|body| !body.is_empty())) else {
@@ -341,7 +343,7 @@ impl<'a> Choosing<'a> {
                 route,
                 numbers,
                 body_len: body.len(),
-                ends_picture,
+                is_marked,
             });
         }
     }

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use super::Engine;
 use super::clock::{Clock, Ntp, RemoteClock, RtpClock};
+use super::extensions::audio_level;
 use super::log::{Entry, Stamp};
 use super::session::Session;
 use super::slab::Slab;
@@ -279,11 +280,10 @@ impl Engine {
         track
             .meter
             .handle_packet(packet.arrived, packet.layer, payload_len);
-        if !track.is_dirty {
-            track.is_dirty = true;
-            self.dirty.push(key);
-        }
+        let level = audio_level(bytes.get(..extensions_len).unwrap_or_default());
         self.counters.relay_received += 1;
+        self.hear(packet.arrived, key, level);
+        self.mark_dirty(key);
         if packet.keyframe {
             self.on_keyframe(key);
         }

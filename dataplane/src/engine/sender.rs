@@ -64,6 +64,8 @@ pub(super) struct FeedState {
     pub(super) next: Option<Box<Next>>,
     /// Nothing is sent until it joins an encoding.
     pub(super) is_off: bool,
+    /// What is sent next is the first that somebody says after a pause.
+    pub(super) begins_talk: bool,
     payload_types: Vec<Option<SenderFormat>>,
     routes: Vec<Option<Route>>,
 }
@@ -148,6 +150,7 @@ impl Sender {
             joining: None,
             next: None,
             is_off: false,
+            begins_talk: false,
             payload_types,
             routes,
         });
@@ -215,8 +218,32 @@ impl Sender {
         }
     }
 
-    /// The packet with this number leaves with padding that nobody remembers.
-    pub(super) fn handle_padded(&mut self, sequence: u64) {
+    /// Passes over what its track's last pause left out, and begins with the packet that ended it.
+    pub(super) fn pass_pause(&mut self, track: &Track) {
+        let Some(source) = &mut self.source else {
+            return;
+        };
+        let Some(resumption) = track.pause.resumption(source.cursor) else {
+            return;
+        };
+        source.cursor = resumption.arrival;
+        source.begins_talk = resumption.with_voice && self.numbering.highest().is_some();
+        if let Some(entry) = track.log.entry(resumption.arrival) {
+            self.numbering.close_up(&entry.stamp);
+        }
+    }
+
+    /// The packet with this number leaves: if somebody begins to speak with it, it is marked.
+    pub(super) fn begin_talk(&mut self, sequence: u64) {
+        if let Some(source) = &mut self.source
+            && std::mem::take(&mut source.begins_talk)
+        {
+            self.handle_altered(sequence);
+        }
+    }
+
+    /// The packet with this number leaves with something that nobody remembers: padding, or a marker.
+    pub(super) fn handle_altered(&mut self, sequence: u64) {
         self.resend_from = self.resend_from.max(sequence + 1);
     }
 

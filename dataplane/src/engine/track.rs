@@ -7,11 +7,13 @@ use super::extensions::ForwardedIds;
 use super::keyframe::KeyframeGate;
 use super::log::Log;
 use super::meter::Meter;
+use super::pause::Pause;
 use super::relay::Export;
 use super::sender::SenderKey;
 use super::session::SessionKey;
 use super::slab::Key;
 use super::speaking::SpeechDetector;
+use super::voice::Voice;
 use crate::command::{Format, MediaKind, PayloadKind, Simulcast, TrackSpec};
 use crate::id::{FormatIndex, PayloadType, Rid, Ssrc};
 use crate::limits::ENCODINGS_MAX;
@@ -56,6 +58,9 @@ pub(super) struct Track {
     pub(super) is_dirty: bool,
     pub(super) keyframe: KeyframeGate,
     pub(super) speech: SpeechDetector,
+    pub(super) voice: Voice,
+    /// What nobody is sent of it.
+    pub(super) pause: Pause,
     /// RTP time by the publisher's last sender report.
     pub(super) clock: Option<RtpClock>,
     /// Bits since the last report to control.
@@ -122,6 +127,8 @@ impl Track {
             is_dirty: false,
             keyframe: KeyframeGate::default(),
             speech: SpeechDetector::default(),
+            voice: Voice::default(),
+            pause: Pause::default(),
             clock: None,
             bits: 0,
             structure: None,

@@ -12,7 +12,7 @@ use crate::command::{
     Command, DtlsRole, DtlsSpec, ExtensionIds, Feed, Fingerprint, Format, IceSpec, MediaKind,
     PayloadKind, SenderFormat, SenderSpec, SessionSpec, Simulcast, Source, TrackSpec,
 };
-use crate::id::{Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
+use crate::id::{GroupId, Mid, PayloadType, SenderId, SessionId, Ssrc, TrackId};
 
 /// What publishers number their extensions with; receivers have other numbers.
 const PUBLISHED: ExtensionIds = extensions(1, 2);
@@ -23,6 +23,9 @@ const RECEIVED: ExtensionIds = ExtensionIds {
 
 /// Where receivers find transport-wide numbers.
 const TRANSPORT_ID: u8 = 7;
+
+/// All who speak in a world compete.
+const EVERYBODY: GroupId = GroupId(1);
 
 const fn extensions(mid: u8, audio_level: u8) -> ExtensionIds {
     ExtensionIds {
@@ -228,6 +231,7 @@ impl World {
             extensions: PUBLISHED,
             nack: options.kind == MediaKind::Video,
             simulcast: Simulcast::None,
+            group: Some(EVERYBODY),
         };
         let session = self.seat(seat).session;
         self.command(Command::Publish {

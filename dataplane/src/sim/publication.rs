@@ -102,8 +102,9 @@ impl Publication {
             let _ = header.set_extension(*id, Bytes::copy_from_slice(mid.as_bytes()));
         }
         if let Some(id) = self.spec.audio_level {
-            // Voice activity, -20 dBov (RFC 6464 section 3).
-            let _ = header.set_extension(id, Bytes::from_static(&[0x80 | 20]));
+            // Voice activity, and how loud it is (RFC 6464 section 3).
+            let level = 0x80 | self.source.audio_level();
+            let _ = header.set_extension(id, Bytes::copy_from_slice(&[level]));
         }
         self.next_sequence = self.next_sequence.wrapping_add(1);
         self.octets = self.octets.wrapping_add(payload.len() as u32);

@@ -18,6 +18,11 @@ pub trait MediaSource: Send {
     /// The next frame. `sent_us` is the time since the simulation's epoch, for stamps; a key frame
     /// should follow when the receiver wants one.
     fn next_frame(&mut self, sent_us: u64, key_wanted: bool) -> Frame;
+
+    /// How loud the frame was that was taken last, in -dBov (RFC 6464).
+    fn audio_level(&self) -> u8 {
+        20
+    }
 }
 
 /// The shape of a synthetic stream.

@@ -34,6 +34,8 @@ pub struct WorldConfig {
     pub report_interval: Duration,
     /// How busy the engine is told that it is: a busy one holds packets.
     pub load: Load,
+    /// How many voices of the meeting are forwarded; 0 for all.
+    pub audio_speakers: usize,
 }
 
 impl WorldConfig {
@@ -45,6 +47,7 @@ impl WorldConfig {
             handshake_delay: Duration::from_micros(600),
             report_interval: Duration::from_secs(1),
             load: Load::default(),
+            audio_speakers: 0,
         }
     }
 }
@@ -114,6 +117,7 @@ impl World {
             sessions_max: 1_000,
             publisher_bitrate_bps_max: 5_000_000,
             hold_max: EGRESS_HOLD_MAX,
+            audio_speakers: config.audio_speakers,
         });
         engine.handle_load(config.load);
         World {

@@ -12,4 +12,5 @@ mod loss;
 mod media;
 mod overload;
 mod relay;
+mod speakers;
 mod world;

@@ -50,11 +50,20 @@ impl World {
         World::with_sessions_max(100)
     }
 
+    pub(crate) fn with_sessions_max(sessions_max: usize) -> World {
+        World::with(sessions_max, 0)
+    }
+
+    /// An engine that forwards so many voices of each group.
+    pub(crate) fn with_speakers(audio_speakers: usize) -> World {
+        World::with(100, audio_speakers)
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "a beginning for the simulated time"
     )]
-    pub(crate) fn with_sessions_max(sessions_max: usize) -> World {
+    fn with(sessions_max: usize, audio_speakers: usize) -> World {
         let now = Instant::now();
         let config = EngineConfig {
             epoch: (now, UNIX_EPOCH + Duration::from_secs(1_000_000)),
@@ -62,6 +71,7 @@ impl World {
             sessions_max,
             publisher_bitrate_bps_max: 2_500_000,
             hold_max: EGRESS_HOLD_MAX,
+            audio_speakers,
         };
         World {
             engine: Engine::new(config),
@@ -460,6 +470,7 @@ pub(crate) fn video_track(id: u64) -> TrackSpec {
         },
         nack: true,
         simulcast: Simulcast::None,
+        group: None,
     }
 }
 
@@ -487,6 +498,7 @@ pub(crate) fn audio_track(id: u64) -> TrackSpec {
         },
         nack: false,
         simulcast: Simulcast::None,
+        group: None,
     }
 }
 
