@@ -332,6 +332,7 @@ fn feed(load: &Load, track: TrackId) -> Feed {
         payload_types: vec![Some(SenderFormat {
             payload_type: PAYLOAD_TYPE,
             rtx: repair(load),
+            red: None,
         })],
     }
 }

@@ -363,6 +363,9 @@ pub struct SenderFormat {
     pub payload_type: PayloadType,
     /// Payload type of its retransmissions, if negotiated.
     pub rtx: Option<PayloadType>,
+    /// Payload type of redundancy around it (RFC 2198), if negotiated: what is lost on the way to the
+    /// receiver is repeated under it.
+    pub red: Option<PayloadType>,
 }
 
 /// SRTP keys of both directions (RFC 5764 section 4.2).

@@ -32,6 +32,8 @@ counters! {
     media_sends_held_us,
     /// RTP packets accepted from publishers.
     rtp_received,
+    /// Packets of audio that left with repetitions of earlier ones (RFC 2198).
+    rtp_with_redundancy,
     /// RTP packets sent to subscribers, retransmissions included.
     rtp_forwarded,
     /// Retransmissions sent to subscribers.

@@ -145,6 +145,10 @@ pub const SILENCE_INTERVAL: Duration = Duration::from_millis(360);
 /// G.711, which takes as many for silence as for speech, are 80.
 pub const SILENCE_BYTES_MAX: usize = 16;
 
+/// Longest payload of audio that repeats earlier packets (RFC 2198), in bytes: with headers and tag it stays
+/// below the 1,200 bytes that every path carries.
+pub const REDUNDANT_PAYLOAD_BYTES_MAX: usize = 1_100;
+
 /// Packets of one source that are asked for again at once: more missing than that and a key frame is cheaper.
 pub const NACKS_PENDING_MAX: usize = 256;
 

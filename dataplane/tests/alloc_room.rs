@@ -88,6 +88,7 @@ impl Room {
         let opus = SenderFormat {
             payload_type: PayloadType(100),
             rtx: None,
+            red: None,
         };
         let audio_feed = Feed {
             track: TrackId(2),

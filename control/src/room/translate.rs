@@ -169,9 +169,12 @@ pub(super) fn nack(codecs: &[Codec]) -> bool {
 pub(super) fn feed(track: TrackId, published: &[Codec], received: &[Codec]) -> Feed {
     let numbered = |codec: &Codec| {
         let same = received.iter().find(|own| own.same_format(codec))?;
+        let red = |own: &&Codec| is_red(own) && red_inner(own) == Some(same.payload_type);
+        let red = received.iter().find(red).map(|red| red.payload_type);
         Some(SenderFormat {
             payload_type: PayloadType(same.payload_type),
             rtx: same.rtx.map(PayloadType),
+            red: red.map(PayloadType),
         })
     };
     Feed {
@@ -256,7 +259,16 @@ mod tests {
         let numbered = SenderFormat {
             payload_type: PayloadType(96),
             rtx: Some(PayloadType(97)),
+            red: None,
         };
         assert_eq!(feed.payload_types, [Some(numbered), None]);
+    }
+
+    #[test]
+    fn a_receiver_of_redundancy_says_so_for_a_publisher_that_knows_none() {
+        let received = [codec(96, "opus", ""), codec(97, "red", "96/96")];
+        let feed = feed(TrackId(7), &[codec(111, "opus", "")], &received);
+        let red = feed.payload_types.first().copied().flatten();
+        assert_eq!(red.and_then(|format| format.red), Some(PayloadType(97)));
     }
 }

@@ -9,6 +9,7 @@ use super::log::Entry;
 use super::moment::Moment;
 use super::numbering::{Numbers, Shift};
 use super::planner::Planner;
+use super::redundancy;
 use super::sender::{Route, Sender, SenderKey, Treatment};
 use super::session::{Session, SessionKey};
 use super::thinning::{Late, Lateness};
@@ -355,6 +356,14 @@ impl Planned {
             }
             Treatment::Copy | Treatment::Renumber | Treatment::Unwrap => {
                 seal.seal_rtp_of_burst(room, header_len, body, padding, index)
+            }
+            Treatment::Wrap(payload_type, distance) => {
+                let plain = room.get_mut(header_len..)?;
+                let repeated = (track, &self.entry);
+                let len = redundancy::write(plain, repeated, (payload_type, distance))?;
+                pad(plain.get_mut(len..)?, padding)?;
+                let plain_len = len + usize::from(padding);
+                seal.seal_rtp_in_place_of_burst(room, header_len, plain_len, index)
             }
             Treatment::Rename(from, to) => {
                 let copy = room.get_mut(header_len..header_len + body.len())?;

@@ -109,12 +109,18 @@ impl Engine {
         }
     }
 
-    /// The round trip by what a receiver says of our last sender report (RFC 3550 section 6.4.1).
+    /// How much a receiver lost, and the round trip by what it says of our last sender report
+    /// (RFC 3550 section 6.4.1).
     fn on_report_block(&mut self, now: Instant, key: SessionKey, block: &ReportBlock) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if block.last_sr == 0 || session.sender(block.ssrc).is_none() {
+        let sender = session.sender(block.ssrc);
+        let Some(sender) = sender.and_then(|key| self.senders.get_mut(key)) else {
+            return;
+        };
+        sender.redundancy.handle_loss(now, block.fraction_lost);
+        if block.last_sr == 0 {
             return;
         }
         let away = self.clock.ntp(now).middle().wrapping_sub(block.last_sr);

@@ -32,6 +32,7 @@ mod outbox;
 mod pause;
 mod planner;
 mod random;
+mod redundancy;
 mod relay;
 mod reports;
 mod resend;

@@ -263,6 +263,11 @@ impl Planner<'_> {
             self.allowance = self.allowance.saturating_sub(len);
             sender.numbering.commit(&entry.stamp, numbers);
             sender.begin_talk(numbers.sequence);
+            if matches!(chosen.route.treatment, Treatment::Wrap(..)) {
+                // What was repeated with it may be gone when it is asked for again.
+                sender.handle_altered(numbers.sequence);
+                choosing.counters.rtp_with_redundancy += 1;
+            }
             sender.packets = sender.packets.wrapping_add(1);
             sender.octets = sender.octets.wrapping_add(chosen.body_len as u32);
             advance(sender);
@@ -338,11 +343,13 @@ impl<'a> Choosing<'a> {
                 advance(sender);
                 continue;
             };
+            let wrapped = sender.redundancy.wrap(self.track, entry, route);
+            let (route, body_len) = wrapped.unwrap_or((route, body.len()));
             return Some(Chosen {
                 entry,
                 route,
                 numbers,
-                body_len: body.len(),
+                body_len,
                 is_marked,
             });
         }

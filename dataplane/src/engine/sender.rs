@@ -5,6 +5,7 @@ use super::extensions::ForwardedIds;
 use super::layers::{Layers, Most};
 use super::log::Log;
 use super::numbering::{Continuation, Numbering, Shift};
+use super::redundancy::Redundancy;
 use super::session::SessionKey;
 use super::slab::Key;
 use super::switching::Next;
@@ -38,6 +39,8 @@ pub(super) struct Sender {
     pub(super) standing: Box<Standing>,
     /// What it leaves out because it could not be sent in time.
     pub(super) thinning: Thinning,
+    /// How much of its audio is repeated.
+    pub(super) redundancy: Redundancy,
     /// For sender reports.
     pub(super) packets: u32,
     /// For sender reports: payload bytes.
@@ -76,6 +79,8 @@ pub(super) struct Route {
     pub(super) payload_type: PayloadType,
     /// Payload type of retransmissions, if the receiver knows them.
     pub(super) rtx: Option<PayloadType>,
+    /// Payload type of redundancy around it, if the receiver takes that.
+    pub(super) red: Option<PayloadType>,
     pub(super) treatment: Treatment,
 }
 
@@ -90,6 +95,9 @@ pub(super) enum Treatment {
     Rename(PayloadType, PayloadType),
     /// RFC 2198 redundancy: only the newest block is sent, as what it is.
     Unwrap,
+    /// RFC 2198 redundancy is put around it: the receiver's payload type of the format, and how many packets
+    /// it repeats at most.
+    Wrap(PayloadType, u8),
 }
 
 impl Sender {
@@ -115,6 +123,7 @@ impl Sender {
             is_pending: false,
             standing: Box::default(),
             thinning: Thinning::default(),
+            redundancy: Redundancy::default(),
             packets: 0,
             octets: 0,
             reported: 0,
@@ -332,7 +341,9 @@ impl Route {
     /// The part of a payload that leaves; `None` when it cannot be unwrapped.
     pub(super) fn body<'a>(&self, payload: &'a [u8]) -> Option<&'a [u8]> {
         match self.treatment {
-            Treatment::Copy | Treatment::Renumber | Treatment::Rename(..) => Some(payload),
+            Treatment::Copy | Treatment::Renumber | Treatment::Rename(..) | Treatment::Wrap(..) => {
+                Some(payload)
+            }
             Treatment::Unwrap => red::primary(payload).map(|(_, body)| body),
         }
     }
@@ -370,6 +381,7 @@ fn routes(formats: &[Format], accepted: &[Option<SenderFormat>]) -> Vec<Option<R
             Some(Route {
                 payload_type: mine.payload_type,
                 rtx: mine.rtx,
+                red: mine.red,
                 treatment,
             })
         }
@@ -384,6 +396,7 @@ fn routes(formats: &[Format], accepted: &[Option<SenderFormat>]) -> Vec<Option<R
             Some(Route {
                 payload_type: mine.payload_type,
                 rtx: mine.rtx,
+                red: None,
                 treatment,
             })
         }

@@ -338,6 +338,7 @@ impl World {
         let format = SenderFormat {
             payload_type: PayloadType(numbers.media),
             rtx: numbers.rtx.map(PayloadType),
+            red: None,
         };
         let source = Some(Feed {
             track,

@@ -64,6 +64,7 @@ fn sender_reports_say_when_a_packet_was_captured_and_keep_lips_in_sync() {
     let take = SenderFormat {
         payload_type: PayloadType(100),
         rtx: None,
+        red: None,
     };
     let feed = Feed {
         track: TrackId(2),

@@ -98,6 +98,7 @@ fn every_packet_to_a_session_has_the_next_number_and_its_repetition_a_new_one() 
     let format = SenderFormat {
         payload_type: PayloadType(109),
         rtx: None,
+        red: None,
     };
     world.command(Command::Feed {
         sender: SenderId(2),

@@ -40,6 +40,7 @@ fn hears(world: &mut World, listener: &Peer, track: u64) {
     let opus = SenderFormat {
         payload_type: PayloadType(111),
         rtx: None,
+        red: None,
     };
     let source = Feed {
         track: TrackId(track),

@@ -357,6 +357,7 @@ fn a_renegotiation_that_ends_simulcast_leaves_the_smallest_encoding() {
     let numbered = |payload_type, rtx| SenderFormat {
         payload_type: PayloadType(payload_type),
         rtx: Some(PayloadType(rtx)),
+        red: None,
     };
     let feed = Feed {
         track: TrackId(1),

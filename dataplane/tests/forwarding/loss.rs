@@ -78,6 +78,7 @@ fn without_rtx_a_lost_packet_is_sent_again_byte_for_byte() {
     let format = SenderFormat {
         payload_type: PayloadType(99),
         rtx: None,
+        red: None,
     };
     let feed = Feed {
         track: TrackId(1),
@@ -266,7 +267,11 @@ fn no_packet_index_is_ever_used_for_two_contents() {
                 let payload_type = PayloadType(96 + draw(10) as u8);
                 let feed = Feed {
                     track: TrackId(1),
-                    payload_types: vec![Some(SenderFormat { payload_type, rtx })],
+                    payload_types: vec![Some(SenderFormat {
+                        payload_type,
+                        rtx,
+                        red: None,
+                    })],
                 };
                 world.command(Command::Feed {
                     sender: SenderId(1),

@@ -11,6 +11,7 @@ mod layers_relay;
 mod loss;
 mod media;
 mod overload;
+mod redundancy;
 mod relay;
 mod speakers;
 mod world;

@@ -181,6 +181,7 @@ fn redundant_audio_is_renamed_or_unwrapped_by_what_the_receiver_takes() {
         Some(SenderFormat {
             payload_type: PayloadType(pt),
             rtx: None,
+            red: None,
         })
     };
     // Both; only Opus; RED and Opus under the publisher's numbers; only RED, which says nothing.

@@ -64,6 +64,7 @@ impl Scene {
             let opus = SenderFormat {
                 payload_type: PayloadType(111),
                 rtx: None,
+                red: None,
             };
             let voice = Feed {
                 track: TrackId(MICROPHONE),

@@ -449,6 +449,7 @@ fn a_renegotiated_track_is_renumbered_on_both_workers() {
         Some(SenderFormat {
             payload_type: PayloadType(payload_type),
             rtx: None,
+            red: None,
         })
     };
     two.away.command(Command::Feed {

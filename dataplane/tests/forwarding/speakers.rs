@@ -112,6 +112,7 @@ fn hear(world: &mut World, listener: &Peer, number: u64) {
         Some(SenderFormat {
             payload_type: PayloadType(payload_type),
             rtx: None,
+            red: None,
         })
     };
     world.command(Command::Feed {
@@ -319,6 +320,7 @@ fn who_comes_during_a_pause_hears_what_follows_it() {
     let take = SenderFormat {
         payload_type: PayloadType(100),
         rtx: None,
+        red: None,
     };
     room.world.command(Command::Feed {
         sender: SenderId(50),

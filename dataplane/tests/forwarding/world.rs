@@ -522,6 +522,7 @@ pub(crate) fn video_feed(track: u64) -> Feed {
     let format = SenderFormat {
         payload_type: PayloadType(SUBSCRIBER_PT),
         rtx: Some(PayloadType(SUBSCRIBER_RTX)),
+        red: None,
     };
     Feed {
         track: TrackId(track),
