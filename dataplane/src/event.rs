@@ -131,6 +131,9 @@ pub struct TrackReport {
     pub packets: u64,
     /// Packets lost since the track began, retransmissions that arrived not counted as lost.
     pub lost: u64,
+    /// How loud its person spoke over the interval, in decibels above the least of speech, on average; 0
+    /// for who was silent.
+    pub loudness_db: u8,
 }
 
 /// Why a session ended without being asked to.

@@ -210,6 +210,8 @@ pub enum RoomEvent {
     Speaking {
         /// Who.
         people: Vec<PersonId>,
+        /// Who has spoken loudest over the last seconds, or spoke last; none before anybody did.
+        dominant: Option<PersonId>,
     },
     /// Somebody said something.
     Chat {

@@ -8,6 +8,7 @@ use dataplane::id::{SessionId, TrackId};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, RoomEvent};
 
+use super::dominant::{Voice, dominant};
 use super::effect::{ClientKind, Effect, EndReason};
 use super::session::{Owner, Session};
 use super::{Egress, Rooms};
@@ -122,8 +123,13 @@ impl Rooms {
     }
 
     fn on_report(&mut self, now: Instant, worker: usize, report: &Report) {
+        let mut loud = BTreeSet::new();
         for row in &report.tracks {
             if let Some(track) = self.tracks.get_mut(&row.track) {
+                track.loudness.handle_second(row.loudness_db);
+                if track.speaking {
+                    loud.insert(track.owner.clone());
+                }
                 track.media.bitrate_bps = row.bitrate_bps;
                 track.media.packets = row.packets;
                 track.media.lost = row.lost;
@@ -135,28 +141,55 @@ impl Rooms {
         if let Some(duty) = self.workers.get_mut(worker) {
             duty.handle_report(report);
         }
+        let rooms = loud.iter().filter_map(|id| self.people.get(id));
+        let rooms: BTreeSet<RoomName> = rooms.map(|person| person.room.clone()).collect();
+        for room in &rooms {
+            self.refresh_speaking(room);
+        }
         self.tell_wants();
     }
 
-    /// Tells the room who speaks, if that is not what it was last told.
+    /// Tells the room who speaks and who dominates, if that is not what it was last told.
     pub(super) fn refresh_speaking(&mut self, name: &RoomName) {
-        let Some(room) = self.rooms.get_mut(name) else {
+        let Some(room) = self.rooms.get(name) else {
             return;
         };
-        let speaks = |id: &&PersonId| {
-            let tracks = self.people.get(id).map(|person| person.tracks.iter());
-            tracks
-                .into_iter()
-                .flatten()
-                .any(|id| self.tracks.get(id).is_some_and(|track| track.speaking))
-        };
-        let speaking: BTreeSet<PersonId> = room.people.iter().filter(speaks).cloned().collect();
-        if speaking == room.speaking {
+        let voices: Vec<Voice> = room
+            .people
+            .iter()
+            .filter_map(|person| self.voice(person))
+            .collect();
+        let speaking: BTreeSet<PersonId> = voices
+            .iter()
+            .filter(|voice| voice.speaks)
+            .map(|voice| voice.person.clone())
+            .collect();
+        let dominant = dominant(room.dominant.as_ref(), &voices);
+        if speaking == room.speaking && dominant == room.dominant {
             return;
         }
-        let people = speaking.iter().cloned().collect();
-        room.speaking = speaking;
-        self.notify_others(name, None, &RoomEvent::Speaking { people });
+        if let Some(room) = self.rooms.get_mut(name) {
+            (room.speaking, room.dominant) = (speaking, dominant);
+            let event = room.speaking_event();
+            self.notify_others(name, None, &event);
+        }
+    }
+
+    /// A person's voice, on whichever of their tracks it is loudest; `None` without any.
+    fn voice(&self, id: &PersonId) -> Option<Voice> {
+        let tracks = self.people.get(id)?.tracks.iter();
+        let mut heard = tracks.filter_map(|id| self.tracks.get(id));
+        let first = heard.next()?;
+        let voice = Voice {
+            person: id.clone(),
+            speaks: first.speaking,
+            loudness: first.loudness,
+        };
+        Some(heard.fold(voice, |voice, track| Voice {
+            speaks: voice.speaks || track.speaking,
+            loudness: voice.loudness.max(track.loudness),
+            ..voice
+        }))
     }
 }
 

@@ -14,6 +14,7 @@
 //! is published is brought to every worker where somebody watches it ([`relay`]).
 
 mod data;
+mod dominant;
 mod effect;
 mod events;
 mod negotiate;

@@ -8,6 +8,7 @@ use signaling::name::RoomName;
 use signaling::node::{PersonId, SourceKind};
 use signaling::sdp::{Answer, Decision, Offer};
 
+use super::dominant::Loudness;
 use super::effect::Effect;
 use super::plan::{Plan, PlannedTrack, no_media};
 use super::session::{Origin, Owner, PublishedTrack, Receiver, Session};
@@ -159,6 +160,7 @@ impl Rooms {
                 source,
                 muted,
                 speaking: false,
+                loudness: Loudness::default(),
                 spec: spec.clone(),
                 codecs,
                 media: no_media(track_name(id)),

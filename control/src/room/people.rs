@@ -259,13 +259,9 @@ impl Rooms {
 
     /// Tells a person how things stand: who is there, and who speaks.
     fn admit(&mut self, person: PersonId, room: RoomName, resume_token: String) -> Entry {
-        let speaking = self
-            .rooms
-            .get(&room)
-            .map(|room| room.speaking.iter().cloned().collect());
-        let people: Vec<PersonId> = speaking.unwrap_or_default();
-        if !people.is_empty() {
-            let (person, event) = (person.clone(), RoomEvent::Speaking { people });
+        let known = self.rooms.get(&room);
+        if let Some(room) = known.filter(|room| room.dominant.is_some()) {
+            let (person, event) = (person.clone(), room.speaking_event());
             self.effects.push_back(Effect::Notify { person, event });
         }
         let people = self.people_views(&room);

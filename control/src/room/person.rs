@@ -6,7 +6,7 @@ use std::time::Instant;
 use dataplane::id::{GroupId, SessionId, TrackId};
 use serde::Serialize;
 use signaling::name::{PersonName, RoomName};
-use signaling::node::{PersonId, SourceKind};
+use signaling::node::{PersonId, RoomEvent, SourceKind};
 
 use super::data::Quota;
 
@@ -27,6 +27,8 @@ pub(super) struct Room {
     pub(super) speaking: BTreeSet<PersonId>,
     /// Messages that were handed on by data channels.
     pub(super) deliveries: Quota,
+    /// Who dominates, as people were last told.
+    pub(super) dominant: Option<PersonId>,
     /// What was said last, for members: they read it in the room's document.
     pub(super) chat: VecDeque<Said>,
 }
@@ -55,7 +57,16 @@ impl Room {
             viewers: Vec::new(),
             speaking: BTreeSet::new(),
             deliveries: Quota::default(),
+            dominant: None,
             chat: VecDeque::new(),
+        }
+    }
+
+    /// Who speaks and who dominates, as people are told.
+    pub(super) fn speaking_event(&self) -> RoomEvent {
+        RoomEvent::Speaking {
+            people: self.speaking.iter().cloned().collect(),
+            dominant: self.dominant.clone(),
         }
     }
 

@@ -11,6 +11,7 @@ use signaling::node::{PersonId, ResourceId, SourceKind, TrackMedia};
 use signaling::sdp::{Codec, IceCredentials};
 
 use super::data::Channels;
+use super::dominant::Loudness;
 use super::effect::ClientKind;
 
 /// A media session.
@@ -131,6 +132,8 @@ pub(super) struct PublishedTrack {
     pub(super) muted: bool,
     /// Whether its owner speaks on it now.
     pub(super) speaking: bool,
+    /// How loud they were on it over the last seconds.
+    pub(super) loudness: Loudness,
     /// What the engine knows of it.
     pub(super) spec: TrackSpec,
     /// The codecs that were answered, index for index with the formats.

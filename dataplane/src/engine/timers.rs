@@ -282,6 +282,7 @@ impl Engine {
                 bitrate_bps: 0,
                 packets: 0,
                 lost: 0,
+                loudness_db: 0,
             };
             let mut is_home = false;
             for key in encodings {
@@ -293,6 +294,8 @@ impl Engine {
                     continue;
                 };
                 is_home = true;
+                let loudness_db = track.speech.take_loudness_db(interval);
+                report.loudness_db = report.loudness_db.max(loudness_db);
                 let bits = std::mem::take(&mut track.bits);
                 report.bitrate_bps += bits.saturating_mul(1_000_000) / interval_us;
                 let sources = self.sessions.get(session).map(|s| s.sources.as_slice());

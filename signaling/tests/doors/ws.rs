@@ -171,8 +171,11 @@ async fn what_happens_in_the_room_is_told() {
             json!({"type": "tracks", "id": "p2", "tracks": [track_json]}),
         ),
         (
-            RoomEvent::Speaking { people: vec![id()] },
-            json!({"type": "speaking", "people": ["p2"]}),
+            RoomEvent::Speaking {
+                people: vec![id()],
+                dominant: Some(id()),
+            },
+            json!({"type": "speaking", "people": ["p2"], "dominant": "p2"}),
         ),
         (
             chat,

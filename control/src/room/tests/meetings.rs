@@ -1,5 +1,6 @@
 //! People at the page.
 
+use dataplane::event::{Report, TrackReport};
 use dataplane::id::TrackId;
 
 use super::*;
@@ -308,6 +309,54 @@ fn who_comes_in_hears_of_who_speaks() {
     world.effects();
     world.enter("r", "Bob").unwrap();
     assert_eq!(world.effects(), ["tell joined Bob", "tell speaking 1"]);
+}
+
+#[test]
+fn one_of_those_who_speak_dominates_until_another_was_louder_for_a_while() {
+    let mut world = World::new();
+    let people = [world.entered("r", "Ann"), world.entered("r", "Bob")];
+    for (person, peer) in people.iter().zip([ANN, BOB]) {
+        world.offer(person, &peer.page(&["0 audio sendonly"], &[]));
+    }
+    let tracks = people.each_ref().map(|id| world.rooms.people[id].tracks[0]);
+    for track in tracks {
+        let event = Event::Speaking {
+            track,
+            speaking: true,
+        };
+        world.rooms.handle_event(world.now, 0, &event);
+    }
+    let dominant = |world: &World| {
+        let room = world.rooms.rooms.values().next().unwrap();
+        let index = people
+            .iter()
+            .position(|id| room.dominant.as_ref() == Some(id));
+        index.unwrap()
+    };
+    assert_eq!(dominant(&world), 0, "who spoke first");
+    world.effects();
+    let report = |loudness: [u8; 2]| {
+        let tracks = tracks.into_iter().zip(loudness);
+        let rows = tracks.map(|(track, loudness_db)| TrackReport {
+            track,
+            bitrate_bps: 0,
+            packets: 0,
+            lost: 0,
+            loudness_db,
+        });
+        Event::Report(Box::new(Report {
+            tracks: rows.collect(),
+            ..Report::default()
+        }))
+    };
+    let mut told = 0;
+    for (second, loudness) in [[10, 10]; 5].into_iter().chain([[10, 20]; 5]).enumerate() {
+        world.rooms.handle_event(world.now, 0, &report(loudness));
+        told += world.effects().len();
+        let expected = usize::from(second > 5);
+        assert_eq!(dominant(&world), expected, "second {second}");
+    }
+    assert_eq!(told, 2, "both are told, once");
 }
 
 #[test]

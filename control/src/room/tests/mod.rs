@@ -252,7 +252,7 @@ fn event_line(event: &RoomEvent) -> String {
             let muted = tracks.iter().filter(|track| track.muted).count();
             format!("tracks {} muted {muted}", tracks.len())
         }
-        RoomEvent::Speaking { people } => format!("speaking {}", people.len()),
+        RoomEvent::Speaking { people, .. } => format!("speaking {}", people.len()),
         RoomEvent::Chat { text, .. } => format!("chat {text}"),
         RoomEvent::Layer {
             track,
