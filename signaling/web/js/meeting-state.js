@@ -8,7 +8,7 @@
  * @typedef {{layer: number|null, pause: "no-room"|"unwanted"|null}} Sent which quality of a picture is sent, counted
  *   from the smallest, 0; `null` while it is paused, and why
  * @typedef {{
- *   you: string, room: string, people: Person[], speaking: string[], chat: ChatLine[],
+ *   you: string, room: string, people: Person[], speaking: string[], dominant: string, chat: ChatLine[],
  *   layers: Map<string, Sent>, estimate: number|null,
  * }} MeetingState `layers` by track id; `estimate`: what the server thinks that this network carries, bits per second
  */
@@ -17,7 +17,7 @@
 export const CHAT_LINES_MAX = 500;
 
 /** @type {MeetingState} Before anything was joined. */
-export const EMPTY = Object.freeze({ you: '', room: '', people: [], speaking: [], chat: [], layers: new Map(), estimate: null });
+export const EMPTY = Object.freeze({ you: '', room: '', people: [], speaking: [], dominant: '', chat: [], layers: new Map(), estimate: null });
 
 /** What holds for a media connection that has just begun. */
 const NOTHING_SENT = Object.freeze({ layers: EMPTY.layers, estimate: EMPTY.estimate });
@@ -36,6 +36,7 @@ export function reduce(state, message) {
         room: message.room,
         people: message.people.map(cleanPerson),
         speaking: [],
+        dominant: '',
         // A connection that came back keeps the conversation; so does a person who had to join again.
         chat: state.room === message.room ? state.chat : [],
         ...(state.you === message.you ? { layers: state.layers, estimate: state.estimate } : NOTHING_SENT),
@@ -47,6 +48,7 @@ export function reduce(state, message) {
         ...state,
         people: state.people.filter((person) => person.id !== message.id),
         speaking: state.speaking.filter((id) => id !== message.id),
+        dominant: state.dominant === message.id ? '' : state.dominant,
         layers: layersBut(state, message.id, []),
       };
     case 'tracks':
@@ -66,7 +68,7 @@ export function reduce(state, message) {
       // The next connection begins anew.
       return { ...state, ...NOTHING_SENT };
     case 'speaking':
-      return { ...state, speaking: message.people ?? [] };
+      return { ...state, speaking: message.people ?? [], dominant: message.dominant ?? '' };
     case 'chat': {
       const line = { from: message.from, name: message.name, text: message.text, mine: message.from === state.you };
       return { ...state, chat: [...state.chat, line].slice(-CHAT_LINES_MAX) };

@@ -67,6 +67,7 @@ export class Tiles {
     element.dataset.name = person.name;
     element.dataset.muted = String(isMuted(person));
     element.dataset.speaking = String(source === 'camera' && state.speaking.includes(person.id));
+    element.dataset.dominant = String(source === 'camera' && state.dominant === person.id);
     const track = trackOf(person, source);
     tile.trackId = track?.id ?? '';
     this.#showPicture(tile, this.#received.get(track?.id) ?? null, isVisible(person, source));

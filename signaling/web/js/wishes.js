@@ -11,8 +11,9 @@
 const SMALL_TILE_MAX_PX = 200;
 const MEDIUM_TILE_MAX_PX = 420;
 
-/** A screen is read: it comes before faces, and who speaks before who listens. */
-const PRIORITY_SCREEN = 2;
+/** A screen is read: it comes before faces, who leads the conversation before who speaks, and that one before who listens. */
+const PRIORITY_SCREEN = 3;
+const PRIORITY_DOMINANT = 2;
 const PRIORITY_SPEAKER = 1;
 
 /** Changes gather for this long, as those of a window that is being resized. */
@@ -26,15 +27,16 @@ const UNSAID = Object.freeze({ most: 'best', priority: 0 });
 /**
  * What is wanted of one picture.
  * @param {{source: string, heightPx: number}} tile
- * @param {boolean} speaks whether its person speaks
+ * @param {{speaks?: boolean, dominates?: boolean}} voice what its person does
  * @param {Most} [pinned]
  * @returns {Wish}
  */
-export function wishFor({ source, heightPx }, speaks, pinned) {
+export function wishFor({ source, heightPx }, { speaks = false, dominates = false }, pinned) {
   if (source === 'screen') {
     return { most: pinned ?? 'best', priority: PRIORITY_SCREEN };
   }
-  return { most: pinned ?? mostFor(heightPx), priority: speaks ? PRIORITY_SPEAKER : 0 };
+  const priority = speaks ? PRIORITY_SPEAKER : 0;
+  return { most: pinned ?? mostFor(heightPx), priority: dominates ? PRIORITY_DOMINANT : priority };
 }
 
 function mostFor(heightPx) {
@@ -52,6 +54,7 @@ export class Wishes {
   #say;
   #tiles = [];
   #speaking = [];
+  #dominant = '';
   #pins = new Map();
   /** By track: which section carries it, and what the server was told about it. */
   #received = new Map();
@@ -67,10 +70,12 @@ export class Wishes {
    * What the page shows, as often as that may have changed.
    * @param {ShownTile[]} tiles
    * @param {string[]} speaking ids of the people who speak
+   * @param {string} [dominant] id of who has spoken loudest over the last seconds
    */
-  show(tiles, speaking) {
+  show(tiles, speaking, dominant = '') {
     this.#tiles = tiles;
     this.#speaking = speaking;
+    this.#dominant = dominant;
     this.#sendSoon();
   }
 
@@ -126,6 +131,7 @@ export class Wishes {
     this.#timer = 0;
     this.#tiles = [];
     this.#speaking = [];
+    this.#dominant = '';
     this.#pins.clear();
     this.#received.clear();
   }
@@ -142,7 +148,8 @@ export class Wishes {
     this.#sentAt = this.#sentAt.filter((at) => now - at < 1_000 && at <= now);
     for (const tile of this.#tiles) {
       const known = this.#received.get(tile.track);
-      const wish = wishFor(tile, this.#speaking.includes(tile.person), this.pinOf(tile.person, tile.source) ?? undefined);
+      const voice = { speaks: this.#speaking.includes(tile.person), dominates: this.#dominant === tile.person };
+      const wish = wishFor(tile, voice, this.pinOf(tile.person, tile.source) ?? undefined);
       if (!known || (known.told?.most === wish.most && known.told?.priority === wish.priority)) {
         continue;
       }

@@ -20,9 +20,13 @@ test('people come once, however often it is said, and go with what they said of 
   const bo = { id: 'b', name: 'Bo', tracks: [] };
   let state = after(joined, { type: 'person-joined', person: bo }, { type: 'person-joined', person: bo });
   assert.equal(state.people.length, 3);
-  state = reduce(state, { type: 'speaking', people: ['b', 'a'] });
+  state = reduce(state, { type: 'speaking', people: ['b', 'a'], dominant: 'b' });
+  assert.equal(state.dominant, 'b');
   state = reduce(state, { type: 'person-left', id: 'b' });
   assert.deepEqual(state.speaking, ['a']);
+  assert.equal(state.dominant, '');
+  // A node that does not say, or a room in which nobody spoke.
+  assert.equal(reduce({ ...state, dominant: 'a' }, { type: 'speaking', people: [] }).dominant, '');
   assert.equal(state.people.length, 2);
 });
 

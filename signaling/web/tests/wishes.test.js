@@ -24,11 +24,12 @@ function setUp(context) {
 
 test('a picture is wanted as good as its tile is high', () => {
   const heights = [90, 200, 201, 420, 421, 1080];
-  assert.deepEqual(heights.map((heightPx) => wishFor({ source: 'camera', heightPx }, false).most), [0, 0, 1, 1, 'best', 'best']);
-  assert.equal(wishFor({ source: 'camera', heightPx: 90 }, true).priority, 1);
-  assert.deepEqual(wishFor({ source: 'screen', heightPx: 90 }, false), { most: 'best', priority: 2 });
-  assert.deepEqual(wishFor({ source: 'camera', heightPx: 90 }, false, 'best'), { most: 'best', priority: 0 });
-  assert.deepEqual(wishFor({ source: 'screen', heightPx: 900 }, false, 0), { most: 0, priority: 2 });
+  assert.deepEqual(heights.map((heightPx) => wishFor({ source: 'camera', heightPx }, {}).most), [0, 0, 1, 1, 'best', 'best']);
+  assert.equal(wishFor({ source: 'camera', heightPx: 90 }, { speaks: true }).priority, 1);
+  assert.equal(wishFor({ source: 'camera', heightPx: 90 }, { speaks: true, dominates: true }).priority, 2);
+  assert.deepEqual(wishFor({ source: 'screen', heightPx: 90 }, {}), { most: 'best', priority: 3 });
+  assert.deepEqual(wishFor({ source: 'camera', heightPx: 90 }, {}, 'best'), { most: 'best', priority: 0 });
+  assert.deepEqual(wishFor({ source: 'screen', heightPx: 900 }, {}, 0), { most: 0, priority: 3 });
 });
 
 test('only what differs from what the server knows is said, once things are quiet', (context) => {
@@ -41,6 +42,8 @@ test('only what differs from what the server knows is said, once things are quie
   wishes.show([tile('a', 120), tile('b', 900), tile('c', 300)], ['of b']);
   assert.deepEqual(pass(), [['b', 'best', 1]]);
   assert.deepEqual(pass(10_000), []);
+  wishes.show([tile('a', 120), tile('b', 900), tile('c', 300)], ['of b', 'of c'], 'of b');
+  assert.deepEqual(pass(), [['b', 'best', 2], ['c', 1, 1]]);
 });
 
 test('nothing is said of a track before the connection receives it', (context) => {
