@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dataplane::command::{Command, Feed, MediaKind, SenderFormat, SrtpProfile};
 use dataplane::event::Event;
-use dataplane::id::{PayloadType, TrackId};
+use dataplane::id::{GroupId, Mid, PayloadType, TrackId};
 use dataplane::transmit::Path;
 use rtcp::receiver_report::ReceiverReport;
 use rtcp::reception_report::ReceptionReport;
@@ -78,10 +78,14 @@ struct Room {
 
 impl Room {
     fn new(profile: SrtpProfile) -> Room {
-        let mut world = World::new();
+        let mut world = World::with_speakers(1);
         let publisher = Peer::connect_with(&mut world, 1, profile);
         let session = publisher.session;
-        for track in [video_track(1), audio_track(2)] {
+        // Of two voices the second is not heard.
+        let mut murmur = audio_track(3);
+        murmur.mid = Mid::new(b"b").unwrap();
+        for mut track in [video_track(1), audio_track(2), murmur] {
+            track.group = Some(GroupId(1));
             let track = Box::new(track);
             world.command(Command::Publish { session, track });
         }
@@ -154,10 +158,17 @@ impl Room {
             extensions: &[(world::PUBLISHER_MID_ID, b"a"), (1, &[0x80 | 30])],
             ..video(8, number, &[5; 100])
         };
-        let audio = self.publisher.seal.encrypt_rtp(&audio.packet()).unwrap();
-        let audio_len = audio.len();
+        let murmur = Media {
+            ssrc: 9,
+            extensions: &[(world::PUBLISHER_MID_ID, b"b"), (1, &[60])],
+            ..audio
+        };
         let path = self.publisher.path;
-        let mut turn = vec![(path, run, segment), (path, audio.to_vec(), audio_len)];
+        let mut turn = vec![(path, run, segment)];
+        for voice in [audio, murmur] {
+            let sealed = self.publisher.seal.encrypt_rtp(&voice.packet()).unwrap();
+            turn.push((path, sealed.to_vec(), sealed.len()));
+        }
         if number.is_multiple_of(30) {
             let report = SenderReport {
                 ssrc: 7,
@@ -269,6 +280,8 @@ fn forwarding_allocates_nothing() {
         assert_eq!(after.rtp_retransmitted - before.rtp_retransmitted, again);
         assert_eq!(after.rtp_forwarded - before.rtp_forwarded, media + again);
         assert!(after.rtcp_received - before.rtcp_received >= u64::from(TURNS) * SUBSCRIBERS);
+        let unheard = after.voice_not_heard - before.voice_not_heard;
+        assert_eq!(unheard, u64::from(TURNS));
         assert!(
             after.nacks_sent > before.nacks_sent,
             "our own control packets too"
