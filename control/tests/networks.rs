@@ -50,7 +50,7 @@ async fn publish(page: &Page, source: Source) {
     let Source { codec, encodings } = source;
     page.eval(&format!(
         "await (async () => {{
-           const video = {{ width: 1280, height: 720, frameRate: 20 }};
+           const video = {{ width: 960, height: 540, frameRate: 30 }};
            const stream = await navigator.mediaDevices.getUserMedia({{ video, audio: true }});
            const pc = window.pc = new RTCPeerConnection({{ bundlePolicy: 'max-bundle' }});
            pc.addTransceiver(stream.getAudioTracks()[0], {{ direction: 'sendonly' }});
@@ -137,6 +137,9 @@ impl Seen {
     }
 }
 
+/// Chromium's own test camera makes twenty frames a second where nothing is said.
+const THIRTY_A_SECOND: &str = "--use-fake-device-for-media-stream=fps=30";
+
 /// Time for real networks to do what they do.
 async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -183,14 +186,15 @@ impl Scene {
         let server = Server::start(&[]);
         let browsers = Browsers::start();
         let shaper = Shaper::start(&server, down, open()).await;
-        let publisher = browsers.open(&server.url("/?room=elsewhere")).await;
+        let lobby = server.url("/?room=elsewhere");
+        let publisher = browsers.open_with(&lobby, &[THIRTY_A_SECOND]).await;
         publish(&publisher, source).await;
-        let other = browsers.open(&server.url("/?room=elsewhere")).await;
+        let other = browsers.open(&lobby).await;
         watch(&other, "").await;
-        let viewer = browsers.open(&server.url("/?room=elsewhere")).await;
+        let viewer = browsers.open(&lobby).await;
         viewer.eval(&shaper.patch()).await;
         watch(&viewer, "").await;
-        for (page, lines) in [(&viewer, lines), (&other, 720)] {
+        for (page, lines) in [(&viewer, lines), (&other, 540)] {
             let shows = format!("document.querySelector('video').videoHeight === {lines}");
             page.until(&format!("{lines} lines"), &shows).await;
         }
@@ -253,100 +257,111 @@ impl Shown {
     }
 
     /// The other viewer has all of it, without a pause.
-    fn assert_nobody_else_noticed(&self) {
+    fn check_others(&self) -> Result<(), String> {
         let [before, after] = self.other;
         let seconds = self.viewer.len() as u64 - 1;
-        assert_eq!((before.lines, after.lines), (720, 720));
-        assert_eq!(after.lost, before.lost, "the other viewer lost packets");
+        check(
+            (before.lines, after.lines) == (540, 540) && after.lost == before.lost,
+            &format!("the other viewer's picture suffered: {before:?} {after:?}"),
+        )?;
         let frozen_s = after.frozen_s - before.frozen_s;
-        assert!(
-            frozen_s < 0.5,
-            "the other viewer's picture stood still for {frozen_s:.2} s"
-        );
-        assert!(
-            after.frames - before.frames > seconds * 15,
-            "{before:?} {after:?}"
-        );
+        check(
+            frozen_s < 0.5 && after.frames - before.frames > seconds * 24,
+            &format!("the other viewer's picture stood still for {frozen_s:.2} s"),
+        )
     }
 }
 
-/// Three megabits a second become half of one.
-async fn a_step_down(source: Source) {
-    let scene = Scene::new(source, narrow(3_000_000), 720).await;
-    scene.run("3 Mbit/s", 5).await;
-    scene.shaper.set_down(narrow(500_000));
-    let shown = scene.run("500 kbit/s", 12).await;
-    shown.assert_nobody_else_noticed();
-    let frozen_s = shown.frozen_s(0);
-    println!(
-        "frozen {frozen_s:.2} s in all, {:.2} s after the fifth second",
-        shown.frozen_s(5)
-    );
-    assert!(frozen_s <= FROZEN_S_MAX, "frozen for {frozen_s:.2} s");
-    assert!(
-        shown.frozen_s(5) < 0.3,
-        "it has not settled after five seconds"
-    );
-    assert!(shown.lines() < 720 && shown.frames_of_last(5) > 75);
-    scene.shaper.set_down(narrow(3_000_000));
-    let shown = scene.run("3 Mbit/s", 15).await;
-    assert_eq!(shown.lines(), 720, "it does not come back");
-    scene.end().await;
+fn check(holds: bool, else_says: &str) -> Result<(), String> {
+    holds.then_some(()).ok_or_else(|| else_says.to_owned())
 }
 
-/// A step down freezes for no longer, in seconds.
-const FROZEN_S_MAX: f64 = 1.0;
+/// The best of three: a busy machine may spoil one, what does not work spoils them all.
+async fn best_of_three<F: Future<Output = Result<(), String>>>(case: impl Fn() -> F) {
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        match case().await {
+            Ok(()) => return,
+            Err(reason) => {
+                println!("{reason}");
+                said.push(reason);
+            }
+        }
+    }
+    panic!("{said:?}");
+}
 
-/// Half a tenth of what the others have.
-async fn a_narrow_path(source: Source) {
-    let scene = Scene::new(source, narrow(300_000), 180).await;
-    scene.run("300 kbit/s, settling", 5).await;
-    let shown = scene.run("300 kbit/s", 10).await;
-    shown.assert_nobody_else_noticed();
-    let frozen_s = shown.frozen_s(0);
-    assert!(frozen_s < 0.3, "frozen for {frozen_s:.2} s");
-    assert_eq!(shown.lines(), 180);
-    assert!(shown.frames_of_last(10) > 150, "it is not smooth");
-    scene.shaper.set_down(narrow(5_000_000));
-    let shown = scene.run("5 Mbit/s", 15).await;
-    assert_eq!(shown.lines(), 720, "it does not become high");
+/// Three megabits a second become half of one.
+async fn a_step_down(source: Source) -> Result<(), String> {
+    let scene = Scene::new(source, narrow(3_000_000), 540).await;
+    scene.run("3 Mbit/s", 5).await;
+    scene.shaper.set_down(narrow(500_000));
+    let narrowed = scene.run("500 kbit/s", 12).await;
+    scene.shaper.set_down(narrow(3_000_000));
+    let widened = scene.run("3 Mbit/s", 15).await;
     scene.end().await;
+
+    let frozen_s = narrowed.frozen_s(0);
+    let late_s = narrowed.frozen_s(5);
+    println!("frozen {frozen_s:.2} s in all, {late_s:.2} s after the fifth second");
+    narrowed.check_others()?;
+    check(frozen_s <= 1.0, &format!("frozen for {frozen_s:.2} s"))?;
+    let settled = late_s < 0.3 && narrowed.lines() < 540 && narrowed.frames_of_last(5) > 120;
+    check(settled, "it has not settled after five seconds")?;
+    check(widened.lines() == 540, "it does not come back")
+}
+
+/// A small part of what the others have.
+async fn a_narrow_path(source: Source) -> Result<(), String> {
+    let scene = Scene::new(source, narrow(300_000), 135).await;
+    scene.run("300 kbit/s, settling", 8).await;
+    let narrow_path = scene.run("300 kbit/s", 10).await;
+    scene.shaper.set_down(narrow(5_000_000));
+    let widened = scene.run("5 Mbit/s", 15).await;
+    scene.end().await;
+
+    let frozen_s = narrow_path.frozen_s(0);
+    narrow_path.check_others()?;
+    check(frozen_s < 0.3, &format!("frozen for {frozen_s:.2} s"))?;
+    let is_smooth = narrow_path.frames_of_last(5) > 120;
+    check(
+        narrow_path.lines() == 135 && is_smooth,
+        "it is not low and smooth",
+    )?;
+    check(widened.lines() == 540, "it does not become high")
 }
 
 /// Every tenth packet is lost.
-async fn a_path_that_loses(source: Source, seconds: u64) {
+async fn a_path_that_loses(source: Source, seconds: u64) -> Result<(), String> {
     let lossy = LinkSpec {
         loss: 0.1,
         ..narrow(5_000_000)
     };
-    let scene = Scene::new(source, lossy, 720).await;
+    let scene = Scene::new(source, lossy, 540).await;
     scene.run("10 % loss, settling", 5).await;
     let shown = scene.run("10 % loss", seconds).await;
-    shown.assert_nobody_else_noticed();
-    let share = shown.frozen_s(0) / seconds as f64;
-    println!("frozen for {:.1} % of the time", share * 100.0);
-    assert!(
-        share < 0.02,
-        "frozen for {:.1} % of the time",
-        share * 100.0
-    );
-    assert_eq!(shown.lines(), 720);
     scene.end().await;
+
+    let share = shown.frozen_s(0) / seconds as f64 * 100.0;
+    println!("frozen for {share:.1} % of the time");
+    shown.check_others()?;
+    check(share < 2.0, &format!("frozen for {share:.1} % of the time"))?;
+    check(shown.lines() == 540, "the picture is not the large one")
 }
 
 #[tokio::test]
 async fn a_narrow_path_is_shown_a_small_smooth_picture_and_a_wide_one_all_of_it() {
-    a_narrow_path(VP8_SIMULCAST).await;
+    best_of_three(|| a_narrow_path(VP8_SIMULCAST)).await;
 }
 
 #[tokio::test]
 async fn a_step_down_is_followed_within_a_second() {
-    a_step_down(VP8_SIMULCAST).await;
+    best_of_three(|| a_step_down(VP8_SIMULCAST)).await;
 }
 
 #[tokio::test]
 async fn a_path_that_loses_every_tenth_packet_shows_the_picture_all_the_same() {
-    a_path_that_loses(VP8_SIMULCAST, 20).await;
+    best_of_three(|| a_path_that_loses(VP8_SIMULCAST, 20)).await;
 }
 
 #[tokio::test]
@@ -354,25 +369,29 @@ async fn a_path_that_loses_every_tenth_packet_shows_the_picture_all_the_same() {
 async fn spatial_layers_are_chosen_as_encodings_are() {
     for source in [VP9_SVC, AV1_SVC] {
         println!("{} {}", source.codec, source.encodings);
-        a_narrow_path(source).await;
-        a_step_down(source).await;
-        a_path_that_loses(source, 30).await;
+        best_of_three(|| a_narrow_path(source)).await;
+        best_of_three(|| a_step_down(source)).await;
+        best_of_three(|| a_path_that_loses(source, 30)).await;
     }
+}
+
+/// A picture of one size, which can only become slower.
+async fn temporal_layers(source: Source) -> Result<(), String> {
+    let scene = Scene::new(source, narrow(3_000_000), 540).await;
+    scene.run("3 Mbit/s", 5).await;
+    scene.shaper.set_down(narrow(600_000));
+    let shown = scene.run("600 kbit/s", 15).await;
+    scene.end().await;
+
+    shown.check_others()?;
+    let frames = shown.frames_of_last(5);
+    let is_slower = shown.lines() == 540 && (30..135).contains(&frames);
+    check(is_slower, &format!("{frames} frames in five seconds"))
 }
 
 #[tokio::test]
 #[ignore = "takes a minute: `make test-long`"]
 async fn temporal_layers_make_a_picture_slower() {
-    let scene = Scene::new(AV1_TEMPORAL, narrow(3_000_000), 720).await;
-    scene.run("3 Mbit/s", 5).await;
-    scene.shaper.set_down(narrow(600_000));
-    let shown = scene.run("600 kbit/s", 15).await;
-    shown.assert_nobody_else_noticed();
-    assert_eq!(shown.lines(), 720);
-    let frames = shown.frames_of_last(5);
-    assert!(
-        (20..90).contains(&frames),
-        "{frames} frames in five seconds"
-    );
-    scene.end().await;
+    println!("{} {}", AV1_TEMPORAL.codec, AV1_TEMPORAL.encodings);
+    best_of_three(|| temporal_layers(AV1_TEMPORAL)).await;
 }
