@@ -262,7 +262,9 @@ impl Planner<'_> {
             }
             self.allowance = self.allowance.saturating_sub(len);
             sender.numbering.commit(&entry.stamp, numbers);
-            sender.begin_talk(numbers.sequence);
+            if chosen.is_marked {
+                sender.begin_talk(numbers.sequence);
+            }
             if matches!(chosen.route.treatment, Treatment::Wrap(..)) {
                 // What was repeated with it may be gone when it is asked for again.
                 sender.handle_altered(numbers.sequence);
@@ -343,8 +345,12 @@ impl<'a> Choosing<'a> {
                 advance(sender);
                 continue;
             };
-            let wrapped = sender.redundancy.wrap(self.track, entry, route);
-            let (route, body_len) = wrapped.unwrap_or((route, body.len()));
+            let (mut route, mut body_len) = (route, body.len());
+            if route.red.is_some()
+                && let Some(wrapped) = sender.redundancy.wrap(self.track, entry, route)
+            {
+                (route, body_len) = wrapped;
+            }
             return Some(Chosen {
                 entry,
                 route,
