@@ -31,7 +31,7 @@ firestore-load: test-deps ## Three nodes, 2,000 offers at once, a node killed: w
 	$(CARGO) test --release -p control --test firestore_load -- --nocapture
 
 test-long: test-deps ## What browsers see on bad networks, with every codec: ten minutes; keeps docs/networks.txt
-	$(CARGO) test --release -p control --test networks -- --include-ignored --nocapture --test-threads 1 2>&1 \
+	$(CARGO) test -p control --test networks -- --include-ignored --nocapture --test-threads 1 2>&1 \
 		| grep -av 'INFO\|WARN' | tee docs/networks.txt | cat
 	grep -q 'test result: ok' docs/networks.txt
 

@@ -194,7 +194,10 @@ impl Engine {
         let mut demands = std::mem::take(&mut self.demands);
         demands.clear();
         let (mut audio_bps, mut wanted_bps) = (0, 0);
-        let Some(session) = self.sessions.get(key) else {
+        // Before it is connected nothing is sent, and its network is not known to be known.
+        let session = self.sessions.get(key);
+        let Some(session) = session.filter(|session| session.is_connected) else {
+            self.demands = demands;
             return;
         };
         for &(key, _) in &session.senders {
@@ -213,10 +216,19 @@ impl Engine {
             now_bps: budget.now_bps.saturating_sub(audio_bps),
             steady_bps: budget.steady_bps.saturating_sub(audio_bps),
         });
+        let downlink = session.downlink.as_ref();
+        let is_searching = downlink.is_some_and(|downlink| downlink.is_searching(now));
         demands.sort_by_key(|demand| std::cmp::Reverse(demand.priority));
-        share(budget, &mut demands);
+        if is_searching {
+            for demand in &mut demands {
+                let smallest = (demand.len > 0).then_some(0);
+                demand.chosen = demand.before.or(smallest);
+            }
+        } else {
+            share(budget, &mut demands);
+        }
         for demand in &demands {
-            self.carry_out_choice(now, demand);
+            self.carry_out_choice(now, demand, is_searching);
         }
         self.demands = demands;
         let wanted_bps = (audio_bps + wanted_bps) * ROOM_TO_RISE / 100;
@@ -302,7 +314,7 @@ impl Engine {
         sorted
     }
 
-    fn carry_out_choice(&mut self, now: Instant, demand: &Demand) {
+    fn carry_out_choice(&mut self, now: Instant, demand: &Demand, is_searching: bool) {
         let Some(sender) = self.senders.get_mut(demand.sender) else {
             return;
         };
@@ -332,7 +344,13 @@ impl Engine {
             None if is_wanted => Sent::NoRoom,
             None => Sent::Unwanted,
         };
-        (sender.standing.rung, sender.standing.since) = (standing, Some(now));
+        // What was chosen before anything was known is not to be kept for a while.
+        let since = if is_searching {
+            now.checked_sub(RISE_AFTER)
+        } else {
+            Some(now)
+        };
+        (sender.standing.rung, sender.standing.since) = (standing, since);
         let (id, session) = (sender.spec.sender, sender.session);
         let read = sender
             .source

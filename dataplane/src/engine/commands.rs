@@ -435,23 +435,29 @@ impl Engine {
             remote: path.remote,
             transport: path.transport,
         });
-        let mut tracks = Vec::with_capacity(session.senders.len());
-        for &(sender, _) in &session.senders {
+        let senders = session.senders.clone();
+        for &(sender, _) in &senders {
             let Some(sender) = self.senders.get_mut(sender) else {
                 continue;
             };
-            let Some(track_key) = sender.source.as_ref().map(|source| source.track) else {
-                continue;
-            };
-            if let Some(track) = self.tracks.get(track_key) {
+            let source = sender.source.as_ref();
+            if let Some(track) = source.and_then(|source| self.tracks.get(source.track)) {
                 sender.skip_to_head(&track.log);
-                tracks.push(track_key);
             }
         }
-        for track in tracks {
-            self.request_keyframe(now, track);
-        }
         self.open_downlink(now, key);
+        self.allocate(now, key);
+        for (sender, _) in senders {
+            let source = self
+                .senders
+                .get(sender)
+                .and_then(|sender| sender.source.as_ref());
+            // What waits for another encoding has asked for its key frame already.
+            if let Some(source) = source.filter(|source| source.awaits().is_none()) {
+                let track = source.track;
+                self.request_keyframe(now, track);
+            }
+        }
     }
 
     fn transmit_dtls(&mut self, session: SessionId, bytes: &[u8]) -> Option<()> {

@@ -17,6 +17,9 @@ const CHANGE: u64 = 10;
 /// Video that had to wait may be as late as the wait makes it for so long after.
 const PACED_LATELY: Duration = Duration::from_secs(1);
 
+/// What a network carries is known this long after the first media, or never.
+const SEARCH_MAX: Duration = Duration::from_secs(3);
+
 /// A leaky network is sent one more copy of each repair for so much of what it loses, and no more than this.
 const LOSS_PER_COPY: f64 = 0.04;
 const COPIES_MAX: usize = 3;
@@ -34,6 +37,8 @@ pub(super) struct Downlink {
     /// When video last had to wait.
     paced_at: Option<Instant>,
     floor: Floor,
+    /// When the first media left.
+    began_at: Option<Instant>,
 }
 
 /// What a network carries, in bits per second.
@@ -78,6 +83,7 @@ impl Downlink {
             estimator,
             pacer: Pacer::new(now),
             paced_at: None,
+            began_at: None,
             floor: Floor {
                 since: now,
                 least_bps: [u64::MAX; 2],
@@ -104,6 +110,13 @@ impl Downlink {
         if bitrate_bps > 0 {
             self.estimator.handle_wanted(bitrate_bps);
         }
+    }
+
+    /// Whether it will soon be known what its network carries: until then the smallest picture has to do. A
+    /// subscriber that says nothing for too long will never say anything.
+    pub(super) fn is_searching(&self, now: Instant) -> bool {
+        let is_early = |at| now.saturating_duration_since(at) < SEARCH_MAX;
+        !self.estimator.is_settled() && self.began_at.is_none_or(is_early)
     }
 
     /// How often a packet is sent again that was asked for: where every tenth is lost, so is every tenth
@@ -145,6 +158,7 @@ impl Downlink {
     /// A burst of so many bytes and packets has left.
     #[inline]
     pub(super) fn handle_burst(&mut self, now: Instant, sent: (usize, usize)) {
+        self.began_at.get_or_insert(now);
         self.pacer.handle_sent(now, sent);
     }
 

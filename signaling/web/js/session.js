@@ -9,6 +9,8 @@ import { Demand, applyEncodings, only } from './encodings.js';
 import { IceWatch } from './ice-watch.js';
 import { planReceivers } from './receivers.js';
 
+const DESCRIPTOR_URI = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
+
 /** An offer without any answer for this long means that the WebSocket is dead. */
 const ANSWER_TIMEOUT_MS = 8_000;
 
@@ -365,6 +367,7 @@ export class Session {
     for (const { id, kind, slot } of assign) {
       const used = slot ?? { kind, idle: false, transceiver: pc.addTransceiver(kind, { direction: 'recvonly' }) };
       if (!slot) {
+        takeDescriptors(used.transceiver);
         this.#slots.push(used);
       }
       used.idle = false;
@@ -477,4 +480,17 @@ function addSender(pc, { kind, track, stream, encodings }, direction) {
     }
   }
   return pc.addTransceiver(track ?? kind, { ...options, ...(encodings ? { sendEncodings: [only(encodings)] } : {}) });
+}
+
+/**
+ * Asks for the header extension by which the layers of AV1 are told apart, which Chromium offers only then.
+ * @param {RTCRtpTransceiver} transceiver
+ */
+function takeDescriptors(transceiver) {
+  const extensions = transceiver.getHeaderExtensionsToNegotiate?.();
+  const descriptor = extensions?.find((extension) => extension.uri === DESCRIPTOR_URI);
+  if (descriptor?.direction === 'stopped') {
+    descriptor.direction = 'sendrecv';
+    transceiver.setHeaderExtensionsToNegotiate(extensions);
+  }
 }
