@@ -195,7 +195,9 @@ impl Scene {
         viewer.eval(&shaper.patch()).await;
         watch(&viewer, "").await;
         for (page, lines) in [(&viewer, lines), (&other, 540)] {
-            let shows = format!("document.querySelector('video').videoHeight === {lines}");
+            // Encoders round.
+            let shows =
+                format!("Math.abs(document.querySelector('video').videoHeight - {lines}) < 2");
             page.until(&format!("{lines} lines"), &shows).await;
         }
         Scene {
@@ -325,7 +327,7 @@ async fn a_narrow_path(source: Source) -> Result<(), String> {
     check(frozen_s < 0.3, &format!("frozen for {frozen_s:.2} s"))?;
     let is_smooth = narrow_path.frames_of_last(5) > 120;
     check(
-        narrow_path.lines() == 135 && is_smooth,
+        narrow_path.lines().abs_diff(135) < 2 && is_smooth,
         "it is not low and smooth",
     )?;
     check(widened.lines() == 540, "it does not become high")

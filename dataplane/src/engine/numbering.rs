@@ -1,12 +1,17 @@
 //! A sender's numbers: how a track's sequence numbers and timestamps become those that one
 //! subscriber sees, without a gap when the sender changes from one track to another.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::log::Stamp;
 
-/// How many changes of numbering can be looked back over.
+/// How many changes of numbering can be looked back over: enough for most senders..
 const ANCHORS: usize = 8;
+
+/// ..and this many more for those that leave layers out, whose numbers change with each frame: two seconds
+/// of them may be asked for again.
+const ANCHORS_OLDER: usize = 56;
 
 /// Translates numbers, always by addition: from each anchor on, the outgoing number is the
 /// incoming one plus something.
@@ -18,6 +23,8 @@ pub(super) struct Numbering {
     /// Newest first.
     anchors: [Anchor; ANCHORS],
     anchors_len: usize,
+    /// Those before them, newest first; its memory is taken when there are any.
+    older: VecDeque<Anchor>,
     /// The first number and timestamp ever, random (RFC 3550 section 5.1).
     start: (u64, u32),
     highest: Option<Highest>,
@@ -97,6 +104,7 @@ impl Numbering {
         Numbering {
             anchors: [Anchor::default(); ANCHORS],
             anchors_len: 0,
+            older: VecDeque::new(),
             start: (used.unwrap_or(random >> 49), random as u32),
             highest: None,
             continuation: None,
@@ -105,13 +113,13 @@ impl Numbering {
 
     /// Forgets the track: whatever comes next is another one, and continues where this one ended.
     pub(super) fn detach(&mut self) {
-        self.anchors_len = 0;
+        self.forget_anchors();
         self.continuation = None;
     }
 
     /// Like [`Numbering::detach`], but what comes next shows the same and goes on like this.
     pub(super) fn continue_with(&mut self, continuation: Continuation) {
-        self.anchors_len = 0;
+        self.forget_anchors();
         self.continuation = Some(Box::new(continuation));
     }
 
@@ -312,7 +320,13 @@ impl Numbering {
     }
 
     fn anchors(&self) -> impl Iterator<Item = &Anchor> {
-        self.anchors.iter().take(self.anchors_len)
+        let newest = self.anchors.iter().take(self.anchors_len);
+        newest.chain(&self.older)
+    }
+
+    fn forget_anchors(&mut self) {
+        self.anchors_len = 0;
+        self.older.clear();
     }
 
     fn newest(&self) -> Option<&Anchor> {
@@ -320,6 +334,15 @@ impl Numbering {
     }
 
     fn anchor(&mut self, anchor: Anchor) {
+        if self.anchors_len == ANCHORS
+            && let Some(&oldest) = self.anchors.last()
+        {
+            if self.older.is_empty() {
+                self.older.reserve_exact(ANCHORS_OLDER);
+            }
+            self.older.truncate(ANCHORS_OLDER - 1);
+            self.older.push_front(oldest);
+        }
         self.anchors.rotate_right(1);
         if let Some(newest) = self.anchors.first_mut() {
             *newest = anchor;
@@ -377,6 +400,29 @@ mod tests {
         );
         assert_eq!(late.timestamp.wrapping_sub(first.timestamp), 3_000);
         assert_eq!(forward(&mut numbers, &stamp(0, 99, now)), None);
+    }
+
+    #[test]
+    fn what_was_left_out_for_two_seconds_is_looked_back_over() {
+        let (mut numbers, now) = (numbering(), Instant::now());
+        let mut sent = Vec::new();
+        // Of every two packets the second is of a layer that is not sent.
+        for sequence in 0..400 {
+            let stamp = stamp(0, sequence, now);
+            if sequence % 2 == 0 {
+                let numbers = forward(&mut numbers, &stamp).unwrap();
+                sent.push((sequence, numbers.sequence));
+            } else {
+                numbers.skip(&stamp);
+            }
+        }
+        for (incoming, outgoing) in sent.iter().rev().take(60) {
+            assert_eq!(numbers.invert(*outgoing), Some(*incoming));
+            let again = numbers.translate(&stamp(0, *incoming, now)).unwrap();
+            assert_eq!(again.sequence, *outgoing);
+        }
+        let (_, oldest) = sent[0];
+        assert_eq!(numbers.invert(oldest), None, "and no further");
     }
 
     #[test]
