@@ -344,6 +344,12 @@ impl Engine {
             None if is_wanted => Sent::NoRoom,
             None => Sent::Unwanted,
         };
+        let loses_layers = match (sender.standing.rung, standing) {
+            (Some((encoding, before)), Some((same, after))) => {
+                encoding == same && after.spatial < before.spatial && demand.chosen < demand.before
+            }
+            (_, None) | (None, _) => false,
+        };
         // What was chosen before anything was known is not to be kept for a while.
         let since = if is_searching {
             now.checked_sub(RISE_AFTER)
@@ -377,6 +383,11 @@ impl Engine {
             });
         }
         self.choose(now, demand.sender, choice);
+        if let Some(rung) = rung.filter(|_| loses_layers) {
+            // What has filled the way has lost parts of pictures whose layers will not come any more, and
+            // Chromium waits for them for three seconds before it asks.
+            self.request_keyframe(now, rung.track);
+        }
     }
 }
 

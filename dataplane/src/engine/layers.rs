@@ -59,7 +59,8 @@ impl LayerStamp {
         self.flags & COUNTED != 0
     }
 
-    fn ends_frame(self) -> bool {
+    /// Whether it is the last of its frame.
+    pub(crate) fn ends_frame(self) -> bool {
         self.flags & ENDS_FRAME != 0
     }
 

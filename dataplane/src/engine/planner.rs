@@ -100,7 +100,7 @@ impl Planner<'_> {
             route,
             numbers,
             rtx,
-            is_marked: source.layers.ends_picture(entry.stamp.layer),
+            is_marked: was_last_of_picture(sender, track, &entry),
             is_filler: false,
             piece,
         })
@@ -288,6 +288,17 @@ impl Planner<'_> {
         }
         true
     }
+}
+
+/// Whether the picture ended with this packet for the receiver when it was sent, because what follows in it was
+/// left out.
+fn was_last_of_picture(sender: &Sender, track: &Track, entry: &Entry) -> bool {
+    let is_left_out = |after: &Entry| {
+        let is_same_picture = after.stamp.timestamp == entry.stamp.timestamp;
+        is_same_picture && sender.numbering.translate(&after.stamp).is_none()
+    };
+    let after = track.log.find(entry.stamp.sequence + 1);
+    entry.stamp.layer.ends_frame() && after.is_some_and(is_left_out)
 }
 
 /// Chooses, packet by packet, what a sender sends of the track that it reads.
