@@ -7,7 +7,7 @@ mod harness;
 
 use std::sync::Arc;
 
-use benches::peers::clip::Clip;
+use benches::peers::encodings::Encodings;
 use benches::peers::meeting::{Meeting, MeetingConfig};
 use benches::peers::tune::Tune;
 use harness::{Browsers, Page, Server};
@@ -70,7 +70,7 @@ async fn nine_meet(seconds: u64) -> Figures {
         room: "nine".to_owned(),
         people: OTHERS,
         joins_per_second: 20.0,
-        clip: Arc::new(Clip::people()),
+        encodings: Encodings::people(),
         tune: Arc::new(Tune::people()),
         pid: Some(server.pid()),
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use benches::peers::clip::{Clip, ClipError};
+use benches::peers::encodings::Encodings;
 use benches::peers::meeting::{Meeting, MeetingConfig, MeetingError};
 use benches::peers::report::Report;
 use benches::peers::tune::{Tune, TuneError};
@@ -407,7 +408,7 @@ async fn run(meet: &Meet) -> Result<Report, LoadError> {
         room: meet.room.clone(),
         people: meet.people,
         joins_per_second: meet.joins_per_second,
-        clip: Arc::new(clip),
+        encodings: Encodings::One(Arc::new(clip)),
         tune: Arc::new(tune),
         pid: meet.pid,
     })

@@ -30,6 +30,8 @@ pub(crate) struct AnsweredSection {
     pub(crate) rtx_ssrc: Option<u32>,
     /// Header extension id of the MID.
     pub(crate) mid_id: Option<u8>,
+    /// Header extension id of the RTP stream id, which tells encodings apart.
+    pub(crate) rid_id: Option<u8>,
 }
 
 /// Why an answer cannot be used.
@@ -99,11 +101,13 @@ impl AnsweredSection {
         match name {
             "mid" => value.clone_into(&mut self.mid),
             "sendonly" | "sendrecv" => self.sends = self.accepted,
-            "extmap" => {
-                if let Some((id, "urn:ietf:params:rtp-hdrext:sdes:mid")) = value.split_once(' ') {
-                    self.mid_id = id.parse().ok();
+            "extmap" => match value.split_once(' ') {
+                Some((id, "urn:ietf:params:rtp-hdrext:sdes:mid")) => self.mid_id = id.parse().ok(),
+                Some((id, "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id")) => {
+                    self.rid_id = id.parse().ok();
                 }
-            }
+                _ => {}
+            },
             "ssrc-group" => {
                 let mut words = value.split(' ');
                 if words.next() == Some("FID") {
@@ -160,6 +164,7 @@ mod tests {
         a=candidate:2 1 tcp 1520434943 192.0.2.7 3478 typ host tcptype passive\r\n\
         m=video 3478 UDP/TLS/RTP/SAVPF 96 97\r\na=mid:2\r\na=sendonly\r\n\
         a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+        a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n\
         a=ssrc-group:FID 1000 1001\r\na=ssrc:1000 cname:x\r\na=ssrc:1001 cname:x\r\n\
         m=audio 0 UDP/TLS/RTP/SAVPF 111\r\na=mid:3\r\na=inactive\r\n";
 
@@ -177,6 +182,7 @@ mod tests {
         let video = answer.section("2").unwrap();
         assert_eq!((video.ssrc, video.rtx_ssrc), (Some(1_000), Some(1_001)));
         assert_eq!((video.sends, video.mid_id), (true, Some(4)));
+        assert_eq!(video.rid_id, Some(10));
         assert!(!answer.section("3").unwrap().accepted);
     }
 

@@ -8,8 +8,8 @@ use dataplane::dtls::certificate::CertificateError;
 use dataplane::sim::network::Rng;
 use tokio::sync::{mpsc, oneshot};
 
-use super::clip::Clip;
 use super::drive::{Ask, drive};
+use super::encodings::Encodings;
 use super::person::{Person, PersonConfig, PersonReport};
 use super::process::Usage;
 use super::publishers::Publishers;
@@ -31,7 +31,7 @@ pub struct MeetingConfig {
     /// How many of them join in a second.
     pub joins_per_second: f64,
     /// What everybody shows.
-    pub clip: Arc<Clip>,
+    pub encodings: Encodings,
     /// What everybody says.
     pub tune: Arc<Tune>,
     /// The node's process, to say what it uses.
@@ -95,7 +95,7 @@ impl Meeting {
                     seed: rng.next_u64(),
                     epoch,
                     certificate: certificate.clone(),
-                    clip: config.clip.clone(),
+                    encodings: config.encodings.clone(),
                     tune: config.tune.clone(),
                     publishers: publishers.clone(),
                 },

@@ -34,5 +34,6 @@ mod picture;
 pub(crate) mod publishers;
 
 pub mod clip;
+pub mod encodings;
 pub mod tune;
 pub(crate) mod vp8;

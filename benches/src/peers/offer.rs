@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use dataplane::command::MediaKind;
 
+use super::encodings::RIDS;
 use super::sections::{Sections, mid_of_receiver};
 
 /// Payload types and extension ids, as Chromium numbers them.
@@ -12,6 +13,7 @@ pub(crate) const VP8: u8 = 96;
 pub(crate) const VP8_RTX: u8 = 97;
 pub(crate) const AUDIO_LEVEL_ID: u8 = 1;
 pub(crate) const MID_ID: u8 = 4;
+pub(crate) const RID_ID: u8 = 10;
 
 /// MIDs of the sections that send.
 pub(crate) const MICROPHONE_MID: &str = "0";
@@ -23,6 +25,8 @@ pub(crate) struct Ssrcs {
     pub(crate) audio: u32,
     pub(crate) video: u32,
     pub(crate) video_rtx: u32,
+    /// Of the encodings of simulcast, in the order of [`RIDS`]; no offer names them.
+    pub(crate) encodings: [u32; RIDS.len()],
 }
 
 /// What an offer says of its transport and its own media.
@@ -33,6 +37,8 @@ pub(crate) struct OfferSpec {
     /// SHA-256 of the certificate.
     pub(crate) fingerprint: [u8; 32],
     pub(crate) ssrcs: Ssrcs,
+    /// Whether the camera is sent in several encodings.
+    pub(crate) simulcast: bool,
     pub(crate) session_id: u64,
     pub(crate) cname: String,
 }
@@ -56,8 +62,13 @@ impl OfferSpec {
         self.section(&mut sdp, MediaKind::Audio, MICROPHONE_MID, "sendonly");
         self.sources(&mut sdp, "microphone", &[self.ssrcs.audio]);
         self.section(&mut sdp, MediaKind::Video, CAMERA_MID, "sendonly");
-        let video = [self.ssrcs.video, self.ssrcs.video_rtx];
-        self.sources(&mut sdp, "camera", &video);
+        if self.simulcast {
+            self.sources(&mut sdp, "camera", &[]);
+            write_simulcast(&mut sdp);
+        } else {
+            let video = [self.ssrcs.video, self.ssrcs.video_rtx];
+            self.sources(&mut sdp, "camera", &video);
+        }
         for (index, receiver) in sections.receivers.iter().enumerate() {
             let direction = match receiver.wants {
                 Some(_) => "recvonly",
@@ -105,7 +116,8 @@ impl OfferSpec {
         });
     }
 
-    /// The streams of a section that sends, the first and its retransmissions.
+    /// The streams of a section that sends, the first and its retransmissions; none where packets say
+    /// by their stream id what they are.
     fn sources(&self, sdp: &mut String, track: &str, ssrcs: &[u32]) {
         let cname = &self.cname;
         let _ = write!(sdp, "a=msid:{cname} {track}\r\n");
@@ -115,5 +127,51 @@ impl OfferSpec {
         for ssrc in ssrcs {
             let _ = write!(sdp, "a=ssrc:{ssrc} cname:{cname}\r\n");
         }
+    }
+}
+
+/// The encodings of a section that sends several (RFC 8853 section 5.1), and how packets name theirs.
+fn write_simulcast(sdp: &mut String) {
+    let _ = write!(
+        sdp,
+        "a=extmap:{RID_ID} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id\r\n"
+    );
+    for rid in RIDS {
+        let _ = write!(sdp, "a=rid:{rid} send\r\n");
+    }
+    let _ = write!(sdp, "a=simulcast:send {}\r\n", RIDS.join(";"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(simulcast: bool) -> String {
+        let spec = OfferSpec {
+            ufrag: "mill".to_owned(),
+            pwd: "race".to_owned(),
+            fingerprint: [0; 32],
+            ssrcs: Ssrcs {
+                audio: 1,
+                video: 2,
+                video_rtx: 3,
+                encodings: [4, 5, 6],
+            },
+            simulcast,
+            session_id: 7,
+            cname: "ada".to_owned(),
+        };
+        spec.to_sdp(1, &Sections::default())
+    }
+
+    #[test]
+    fn encodings_are_named_by_stream_id_and_not_by_ssrc() {
+        let three = offer(true);
+        assert!(three.contains("a=rid:q send\r\na=rid:h send\r\na=rid:f send\r\n"));
+        assert!(three.ends_with("a=simulcast:send q;h;f\r\n"), "{three}");
+        assert!(!three.contains("a=ssrc-group"), "{three}");
+        let one = offer(false);
+        assert!(one.contains("a=ssrc-group:FID 2 3\r\n"), "{one}");
+        assert!(!one.contains("a=rid"), "{one}");
     }
 }

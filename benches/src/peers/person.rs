@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use dataplane::command::{DtlsRole, DtlsSpec, MediaKind};
 use dataplane::dtls::Certificate;
-use dataplane::id::Mid;
+use dataplane::id::{Mid, Rid};
 use dataplane::sim::network::Rng;
-use dataplane::sim::peer::{Peer, PeerConfig, PeerIce, PublicationCounts, PublicationSpec};
+use dataplane::sim::peer::{Peer, PeerConfig, PeerIce, PublicationSpec};
 use dataplane::sim::reception::ReceptionSpec;
 use serde_json::json;
 
 use super::answer::{Answer, AnsweredSection};
-use super::clip::{Camera, Clip};
+use super::clip::Camera;
+use super::encodings::{Encodings, RIDS};
 use super::histogram::Histogram;
 use super::offer::{
     AUDIO_LEVEL_ID, CAMERA_MID, MICROPHONE_MID, MID_ID, OPUS, OfferSpec, Ssrcs, VP8, VP8_RTX,
@@ -39,7 +40,7 @@ pub(super) struct PersonConfig {
     /// Zero of the meeting's time.
     pub(super) epoch: Instant,
     pub(super) certificate: Certificate,
-    pub(super) clip: Arc<Clip>,
+    pub(super) encodings: Encodings,
     pub(super) tune: Arc<Tune>,
     pub(super) publishers: Publishers,
 }
@@ -51,7 +52,8 @@ pub(super) struct PersonReport {
     pub(super) connected_in: Option<Duration>,
     /// Why it is not in the meeting any more.
     pub(super) failure: Option<String>,
-    pub(super) video_sent: PublicationCounts,
+    /// Key frames that it was asked for, of all its encodings.
+    pub(super) key_requests: u64,
     pub(super) unreadable: u64,
     pub(super) streams: Vec<StreamReport>,
     pub(super) latency: Histogram,
@@ -97,7 +99,7 @@ impl Person {
     pub(super) fn new(now: Instant, config: PersonConfig) -> Person {
         let mut rng = Rng::new(config.seed);
         let join = json!({"type": "join", "room": config.room, "name": config.name});
-        let offer = OfferSpec {
+        let mut offer = OfferSpec {
             ufrag: format!("{:08x}", rng.next_u32()),
             pwd: format!("{:016x}{:016x}", rng.next_u64(), rng.next_u64()),
             fingerprint: config.certificate.fingerprint(),
@@ -105,10 +107,13 @@ impl Person {
                 audio: rng.next_u32(),
                 video: rng.next_u32(),
                 video_rtx: rng.next_u32(),
+                encodings: [0; RIDS.len()],
             },
+            simulcast: config.encodings.is_simulcast(),
             session_id: rng.next_u64() >> 2,
             cname: format!("{:016x}", rng.next_u64()),
         };
+        offer.ssrcs.encodings = std::array::from_fn(|_| rng.next_u32());
         Person {
             config,
             began_at: now,
@@ -242,7 +247,7 @@ impl Person {
         let mut report = PersonReport {
             connected_in: None,
             failure: self.failure.clone(),
-            video_sent: PublicationCounts::default(),
+            key_requests: 0,
             unreadable: 0,
             streams: Vec::new(),
             latency: Histogram::default(),
@@ -252,7 +257,9 @@ impl Person {
             return report;
         };
         report.connected_in = peer.connected_at().map(|at| at - self.began_at);
-        report.video_sent = peer.publication(self.offer.ssrcs.video).unwrap_or_default();
+        let videos = [&[self.offer.ssrcs.video], &self.offer.ssrcs.encodings[..]].concat();
+        let videos = videos.into_iter().filter_map(|ssrc| peer.publication(ssrc));
+        report.key_requests = videos.map(|counts| counts.key_requests).sum();
         report.unreadable = peer.counts().unreadable;
         for watched in self.watched.iter().flatten() {
             let stream = watched.report(now, &self.config.name, peer);
@@ -353,6 +360,7 @@ impl Person {
             payload_type: OPUS,
             clock_rate: 48_000,
             mid: mid_id(MICROPHONE_MID),
+            rid: None,
             // One speaks at a time, as in a meeting.
             audio_level: (number == 0).then_some(AUDIO_LEVEL_ID),
             first_sequence: self.config.seed as u16,
@@ -368,10 +376,43 @@ impl Person {
             ..audio.clone()
         };
         let microphone = Microphone::new(self.config.tune.clone(), number * 17);
-        let camera = Camera::new(self.config.clip.clone(), number, self.sent.clone());
         peer.publish(now, audio, Box::new(microphone));
-        peer.publish(now, video, Box::new(camera));
+        let rid_id = answer
+            .section(CAMERA_MID)
+            .and_then(|section| section.rid_id);
+        for (spec, camera) in self.cameras(video, rid_id) {
+            peer.publish(now, spec, Box::new(camera));
+        }
         self.peer = Some(peer);
+    }
+
+    /// The streams of the camera, `single` being what one alone is sent as.
+    fn cameras(
+        &self,
+        single: PublicationSpec,
+        rid_id: Option<u8>,
+    ) -> Vec<(PublicationSpec, Camera)> {
+        let number = self.config.number;
+        match &self.config.encodings {
+            Encodings::One(clip) => {
+                let camera = Camera::new(clip.clone(), number, self.sent.clone());
+                vec![(single, camera)]
+            }
+            Encodings::Simulcast(clips) => {
+                let streams = RIDS.iter().zip(self.offer.ssrcs.encodings).zip(clips);
+                let streams = streams.map(|((rid, ssrc), clip)| {
+                    let spec = PublicationSpec {
+                        ssrc,
+                        rtx: None,
+                        rid: rid_id.zip(Rid::new(rid.as_bytes())),
+                        ..single.clone()
+                    };
+                    // Nobody looks up when they left: picture ids change where encodings do.
+                    (spec, Camera::new(clip.clone(), number, Arc::default()))
+                });
+                streams.collect()
+            }
+        }
     }
 
     /// Makes what is received in a section what was answered.
@@ -423,6 +464,11 @@ impl Person {
             // The recording has no stamps that the peer could follow: `Picture` asks.
             pli: false,
         });
+        if is_video && self.config.encodings.is_simulcast() {
+            // As a page with small tiles does, so that the machine is left to who is looked at.
+            let prefer = json!({"type": "prefer", "track": track.id, "most": 0});
+            self.texts.push_back(prefer.to_string());
+        }
         let sent = self.config.publishers.find(&track.owner);
         *slot = Some(Watched::new(track, ssrc, asked_at, sent));
     }
@@ -454,7 +500,7 @@ mod tests {
             seed: 7,
             epoch: now,
             certificate: Certificate::generate().unwrap(),
-            clip: Arc::new(Clip::people()),
+            encodings: Encodings::people(),
             tune: Arc::new(Tune::people()),
             publishers: Publishers::default(),
         };

@@ -112,7 +112,7 @@ impl Report {
             }
             report.failures.extend(person.failure);
             report.unreadable += person.unreadable;
-            report.key_requests += person.video_sent.key_requests;
+            report.key_requests += person.key_requests;
             latency.merge(&person.latency);
             lateness.merge(&person.lateness);
             for stream in person.streams {

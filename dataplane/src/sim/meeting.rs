@@ -245,6 +245,7 @@ impl World {
             payload_type: numbers.media,
             clock_rate: numbers.clock_rate,
             mid: PUBLISHED.mid.map(|id| (id, mid)),
+            rid: None,
             audio_level: PUBLISHED
                 .audio_level
                 .filter(|_| options.kind == MediaKind::Audio),

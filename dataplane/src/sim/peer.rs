@@ -25,7 +25,7 @@ use super::source::MediaSource;
 use crate::command::DtlsSpec;
 use crate::dtls::{Association, AssociationEvent, Certificate};
 use crate::event::CloseReason;
-use crate::id::Mid;
+use crate::id::{Mid, Rid};
 
 /// ICE credentials as the peer sees them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,9 @@ pub struct PublicationSpec {
     pub clock_rate: u32,
     /// Header extension id and value of the MID.
     pub mid: Option<(u8, Mid)>,
+    /// Header extension id and value of the RTP stream id (RFC 8852 section 3.1), of one encoding
+    /// among several. Such a stream has no `rtx`: that would need the repaired stream's id.
+    pub rid: Option<(u8, Rid)>,
     /// Header extension id of the audio level.
     pub audio_level: Option<u8>,
     /// Its first sequence number.

@@ -101,6 +101,9 @@ impl Publication {
         if let Some((id, mid)) = &self.spec.mid {
             let _ = header.set_extension(*id, Bytes::copy_from_slice(mid.as_bytes()));
         }
+        if let Some((id, rid)) = &self.spec.rid {
+            let _ = header.set_extension(*id, Bytes::copy_from_slice(rid.as_bytes()));
+        }
         if let Some(id) = self.spec.audio_level {
             // Voice activity, and how loud it is (RFC 6464 section 3).
             let level = 0x80 | self.source.audio_level();

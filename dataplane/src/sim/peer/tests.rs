@@ -90,6 +90,7 @@ fn publish_video(couple: &mut Couple) {
         payload_type: 96,
         clock_rate: 90_000,
         mid: Some((1, Mid::new(b"v").unwrap())),
+        rid: None,
         audio_level: None,
         first_sequence: 65_500,
         first_timestamp: u32::MAX - 5_000,
