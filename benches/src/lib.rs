@@ -28,3 +28,4 @@ pub mod peers;
 pub mod swarm;
 
 pub mod plot;
+pub mod rates;

@@ -174,7 +174,8 @@ fn draw_line(svg: &mut String, field: &Field, line: &[(f64, f64)], colour: &str)
     }
 }
 
-fn escape(text: &str) -> String {
+/// Text as it stands in SVG.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('"', "&quot;")

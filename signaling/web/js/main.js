@@ -14,6 +14,7 @@
  * - in the connection panel a picture that is received is `#info-body li[data-person=ID][data-source]`, with a `<select>`
  *   whose values are `auto`, `best` and the numbers of lower qualities;
  * - `window.millrace`: `pc` the RTCPeerConnection, `stats()` a promise of a Summary (see stats.js),
+ *   `estimate()` what the server thinks that this network carries, bits per second or null,
  *   `restartIce()`, `people()` the people in the room with their tracks, `you()` one's own id,
  *   `signal` `websocket` or `firestore`.
  */
@@ -77,6 +78,7 @@ window.millrace = {
   },
   stats: () => stats.read(),
   restartIce: () => call.session.restartIce(),
+  estimate: () => call.state.estimate,
   people: () => call.state.people,
   you: () => call.state.you,
   signal: firebase ? 'firestore' : 'websocket',
