@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine test-long lint bench peers first-frame fuzz firestore-load
+.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,9 +34,13 @@ test-long: test-deps ## What browsers see on bad networks, with every codec: ten
 	$(CARGO) test -p control --test networks -- --include-ignored --nocapture --test-threads 1 2>&1 \
 		| grep -av 'INFO\|WARN' | tee docs/networks.txt | cat
 	grep -q 'test result: ok' docs/networks.txt
+	$(MAKE) nine-step
 
 nine: test-deps ## A minute with nine people in a room, one of them a browser, and its figures
 	$(CARGO) test --release -p control --test nine -- --ignored --nocapture
+
+nine-step: test-deps ## A minute with nine people, the network of one of them narrow for a while: docs/nine.svg, docs/nine.png
+	$(CARGO) test --release -p control --test nine_step -- --ignored --nocapture
 
 lint: ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check
