@@ -40,7 +40,7 @@ nine: test-deps ## A minute with nine people in a room, one of them a browser, a
 	$(CARGO) test --release -p control --test nine -- --ignored --nocapture
 
 nine-step: test-deps ## A minute with nine people, the network of one of them narrow for a while: docs/nine.svg, docs/nine.png
-	$(CARGO) test --release -p control --test nine_step -- --ignored --nocapture
+	$(CARGO) test -p control --test nine_step -- --ignored --nocapture
 
 lint: ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check

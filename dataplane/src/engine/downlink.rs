@@ -119,6 +119,11 @@ impl Downlink {
         !self.estimator.is_settled() && self.began_at.is_none_or(is_early)
     }
 
+    /// Whether packets are lost because the network is full.
+    pub(super) fn is_congested(&self) -> bool {
+        self.estimator.is_congested()
+    }
+
     /// How often a packet is sent again that was asked for: where every tenth is lost, so is every tenth
     /// repair, and a picture that waits for two in a row stands still.
     pub(super) fn repair_copies(&self) -> usize {

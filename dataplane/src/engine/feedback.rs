@@ -119,7 +119,12 @@ impl Engine {
         let Some(sender) = sender.and_then(|key| self.senders.get_mut(key)) else {
             return;
         };
-        sender.redundancy.handle_loss(now, block.fraction_lost);
+        let downlink = session.downlink.as_ref();
+        if downlink.is_some_and(|downlink| downlink.is_congested()) {
+            sender.redundancy.handle_congestion();
+        } else {
+            sender.redundancy.handle_loss(now, block.fraction_lost);
+        }
         if block.last_sr == 0 {
             return;
         }

@@ -58,6 +58,11 @@ impl Redundancy {
         }
     }
 
+    /// What is lost is lost because the network is full: repetitions would keep it so.
+    pub(super) fn handle_congestion(&mut self) {
+        self.distance = 0;
+    }
+
     /// How a packet leaves with its repetitions, and the length of its payload then; `None` where it leaves
     /// without, because the receiver needs none or takes none, or there is nothing to repeat that fits.
     pub(super) fn wrap(
@@ -128,5 +133,8 @@ mod tests {
         assert_eq!([at(14, 0), at(22, 0), at(23, 0)], [1, 1, 0]);
         // In between it stays as it is.
         assert_eq!([at(24, 3), at(30, 2), at(39, 2), at(45, 0)], [1, 1, 1, 1]);
+        // A network that is full has no room for it.
+        redundancy.handle_congestion();
+        assert_eq!(redundancy.distance, 0);
     }
 }

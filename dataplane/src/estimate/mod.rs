@@ -318,6 +318,12 @@ impl Estimator {
         self.loss.share() > LEAKY_LOSS && self.queue.wait_s() < LEAKY_WAIT_S
     }
 
+    /// Whether packets are lost because the network is full: more of them would only be lost too.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.loss.share() > LEAKY_LOSS && self.queue.wait_s() >= LEAKY_WAIT_S
+    }
+
     /// Whether less is sent than the estimate allows, so that it cannot grow but by probes.
     #[must_use]
     pub fn is_limited(&self) -> bool {
