@@ -322,7 +322,8 @@ async fn a_step_down(source: Source) -> Result<(), String> {
     scene.shaper.set_down(narrow(500_000));
     let narrowed = scene.run("500 kbit/s", 12).await;
     scene.shaper.set_down(narrow(3_000_000));
-    let widened = scene.run("3 Mbit/s", 15).await;
+    scene.run("3 Mbit/s", 10).await;
+    let widened = shows(&scene.viewer, 540).await;
     scene.end().await;
 
     let frozen_s = narrowed.frozen_s(0);
@@ -332,7 +333,7 @@ async fn a_step_down(source: Source) -> Result<(), String> {
     check(frozen_s <= 1.0, &format!("frozen for {frozen_s:.2} s"))?;
     let settled = late_s < 0.3 && narrowed.lines() < 540 && narrowed.frames_of_last(5) > 120;
     check(settled, "it has not settled after five seconds")?;
-    check(widened.lines() == 540, "it does not come back")
+    widened
 }
 
 /// A small part of what the others have.
@@ -341,7 +342,8 @@ async fn a_narrow_path(source: Source) -> Result<(), String> {
     scene.run("300 kbit/s, settling", 8).await;
     let narrow_path = scene.run("300 kbit/s", 10).await;
     scene.shaper.set_down(narrow(5_000_000));
-    let widened = scene.run("5 Mbit/s", 15).await;
+    scene.run("5 Mbit/s", 10).await;
+    let widened = shows(&scene.viewer, 540).await;
     scene.end().await;
 
     let frozen_s = narrow_path.frozen_s(0);
@@ -352,7 +354,7 @@ async fn a_narrow_path(source: Source) -> Result<(), String> {
         narrow_path.lines().abs_diff(135) < 2 && is_smooth,
         "it is not low and smooth",
     )?;
-    check(widened.lines() == 540, "it does not become high")
+    widened
 }
 
 /// Every tenth packet is lost.
@@ -395,7 +397,6 @@ async fn spatial_layers_are_chosen_as_encodings_are() {
         println!("{} {}", source.codec, source.encodings);
         best_of_three(|| a_narrow_path(source)).await;
         best_of_three(|| a_step_down(source)).await;
-        best_of_three(|| a_path_that_loses(source, 30)).await;
     }
 }
 
