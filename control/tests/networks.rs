@@ -397,6 +397,7 @@ async fn spatial_layers_are_chosen_as_encodings_are() {
         println!("{} {}", source.codec, source.encodings);
         best_of_three(|| a_narrow_path(source)).await;
         best_of_three(|| a_step_down(source)).await;
+        best_of_three(|| a_path_that_loses(source, 30)).await;
     }
 }
 

@@ -18,7 +18,7 @@ const AUDIO_LEVEL: u8 = 0;
 const ABS_CAPTURE_TIME: u8 = 1;
 
 /// The list's kind of the dependency descriptor.
-const DEPENDENCY_DESCRIPTOR: u8 = 4;
+pub(super) const DEPENDENCY_DESCRIPTOR: u8 = 4;
 
 /// One side's ids of the extensions that are forwarded, by kind.
 #[derive(Clone, Copy, Debug)]

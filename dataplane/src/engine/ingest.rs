@@ -95,6 +95,7 @@ impl Engine {
         track.bits += 8 * logged.payload_len as u64;
         self.relay.note_packet(logged.track, track);
         let (id, is_video) = (track.spec.track, has_keyframes(track.spec.kind));
+        let has_lost_top = track.top.is_gone();
         if let Some(level) = logged.audio_level
             && let Some(speaking) = track.speech.handle_level(now, level)
         {
@@ -104,6 +105,9 @@ impl Engine {
         self.mark_dirty(logged.track);
         if logged.is_keyframe {
             self.on_keyframe(logged.track);
+        }
+        if has_lost_top {
+            self.request_keyframe(now, logged.track);
         }
         if logged.is_first && !self.has_begun_otherwise(id, logged.track) {
             self.events.push_back(Event::TrackStarted { track: id });
@@ -378,7 +382,8 @@ impl Ingest<'_> {
         let list = self.track.log.reserved(0..self.list.len());
         let bytes = self.track.log.reserved(payload.clone());
         let payload_kind = self.track.format(format).map(|format| format.payload);
-        let (layer, keyframe) = describe(payload_kind, bytes, list, &mut self.track.structure);
+        let (structure, top) = (&mut self.track.structure, &mut self.track.top);
+        let (layer, keyframe) = describe(payload_kind, bytes, list, structure, top);
         let stamp = Stamp {
             sequence: place.sequence,
             timestamp: self.view.timestamp(),

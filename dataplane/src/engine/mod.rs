@@ -43,6 +43,7 @@ mod session;
 mod sizes;
 mod slab;
 mod source;
+mod spatial;
 mod speaking;
 mod statistics;
 mod switching;

@@ -315,7 +315,7 @@ impl FeedState {
     /// The track whose key frame is waited for, if one is.
     pub(super) fn awaits(&self) -> Option<TrackKey> {
         let joined = self.joining.map(|(track, _)| track);
-        let waits = self.layers.is_paused() || self.layers.waits_for_spatial();
+        let waits = self.layers.waits_for_keyframe();
         joined.or(waits.then_some(self.track))
     }
 

@@ -75,17 +75,18 @@ impl Engine {
         let stays = reads == wanted && !source.is_off;
         let left = source.joining.take().map(|(track, _)| track);
         if stays {
-            source.layers.target = most;
+            source.layers.aim(most);
         } else {
             source.joining = Some((wanted, most));
+        }
+        if !stays || source.layers.falls_by_keyframe() {
             match until_then {
                 UntilThen::Same => {}
-                UntilThen::Thinned => source.layers.target.temporal = 0,
+                UntilThen::Thinned => source.layers.thin(),
                 UntilThen::Nothing => source.layers.pause(),
             }
         }
-        let needs_keyframe =
-            !stays || source.layers.waits_for_spatial() || source.layers.is_paused();
+        let needs_keyframe = !stays || source.layers.waits_for_keyframe();
         if left == Some(wanted) && !stays {
             return;
         }

@@ -12,6 +12,7 @@ use super::relay::Export;
 use super::sender::SenderKey;
 use super::session::SessionKey;
 use super::slab::Key;
+use super::spatial::SpatialTop;
 use super::speaking::SpeechDetector;
 use super::voice::Voice;
 use crate::command::{Format, MediaKind, PayloadKind, Simulcast, TrackSpec};
@@ -67,6 +68,8 @@ pub(super) struct Track {
     pub(super) bits: u64,
     /// What its packets' dependency descriptors refer to, if they have any.
     pub(super) structure: Option<Box<Structure>>,
+    /// Up to which spatial layer its pictures go.
+    pub(super) top: SpatialTop,
     current: Option<CurrentSource>,
     payload_types: Box<[Option<Use>; 128]>,
 }
@@ -132,6 +135,7 @@ impl Track {
             clock: None,
             bits: 0,
             structure: None,
+            top: SpatialTop::default(),
             current: None,
             payload_types: payload_types(&spec.formats),
             spec,

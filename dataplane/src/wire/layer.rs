@@ -29,6 +29,9 @@ pub struct Layer {
     pub switches_up: bool,
     /// Does not depend on a lower spatial layer's frame of the same picture.
     pub independent: bool,
+    /// Who takes a higher spatial layer can do without this frame: none above is predicted from it.
+    /// Always so for the highest layer, which has none above.
+    pub unused_above: bool,
     /// No other frame is predicted from this one, as far as the packet says.
     pub discardable: bool,
     /// The numbers by which the payload names its picture.
@@ -64,6 +67,7 @@ impl Layer {
             keyframe,
             switches_up: temporal == 0 || indication == Indication::Switch || opens,
             independent: !references.have_any_within(below),
+            unused_above: structure.has_no_part_above(spatial, descriptor.indications),
             discardable: descriptor.indications.is_discardable(),
             picture: Picture::default(),
         }
@@ -101,6 +105,7 @@ fn of_vp8(descriptor: vp8::Descriptor) -> Layer {
         keyframe: descriptor.keyframe,
         switches_up: descriptor.layer_sync,
         independent: true,
+        unused_above: true,
         discardable: descriptor.non_reference,
         picture: descriptor.picture,
     }
@@ -115,6 +120,7 @@ fn of_vp9(descriptor: vp9::Descriptor) -> Layer {
         keyframe: descriptor.starts_frame && !descriptor.is_predicted,
         switches_up: descriptor.switching_up || !descriptor.is_predicted,
         independent: !descriptor.is_inter_layer,
+        unused_above: descriptor.unused_above,
         discardable: false,
         picture: descriptor.picture,
     }
@@ -134,6 +140,7 @@ fn of_av1(aggregation: av1::Aggregation) -> Layer {
         switches_up: false,
         // Higher spatial layers are predicted from lower ones unless the dependency descriptor tells otherwise.
         independent: spatial == 0,
+        unused_above: false,
         discardable: false,
         picture: Picture::default(),
     }
@@ -148,6 +155,7 @@ fn of_units(units: Units) -> Layer {
         keyframe: false,
         switches_up: units.switches_up,
         independent: true,
+        unused_above: true,
         discardable: units.non_reference,
         picture: Picture::default(),
     }

@@ -89,6 +89,16 @@ impl Structure {
         self.open.contains(target)
     }
 
+    /// Whether a frame of this spatial layer, which is this to each target, is part of no target that has
+    /// a higher one.
+    #[must_use]
+    pub fn has_no_part_above(&self, spatial: u8, indications: Indications) -> bool {
+        (0..self.target_count).all(|target| {
+            let highest = self.target_layer(target).map_or(0, |(highest, _)| highest);
+            highest <= spatial || indications.of(target) == Indication::NotPresent
+        })
+    }
+
     /// How many spatial layers below this one have frames now.
     #[must_use]
     pub fn active_layers_below(&self, spatial: u8) -> u8 {

@@ -91,6 +91,24 @@ fn spatial_layers_depend_on_lower_ones_where_the_mode_says() {
 }
 
 #[test]
+fn higher_layers_need_lower_ones_in_every_picture_or_in_key_pictures_only() {
+    let (_, frames) = stream(&L3T3, ORDER_L3T3, 30);
+    for (_, layer) in &frames {
+        assert_eq!(layer.unused_above, layer.spatial == 2);
+    }
+    let (_, frames) = stream(&L3T3_KEY, ORDER_L3T3_KEY, 30);
+    for (_, layer) in &frames {
+        assert_eq!(layer.unused_above, layer.spatial == 2 || !layer.keyframe);
+    }
+    let vp9 = |head: u8| {
+        VideoCodec::Vp9
+            .layer(&[head, 0x80, 17, 0x02, 0])
+            .unused_above
+    };
+    assert!(vp9(0xA9) && !vp9(0xA8));
+}
+
+#[test]
 fn a_higher_layer_alone_has_no_key_frames_among_its_others() {
     // Only spatial layer 1 is sent: its frame goes back to the one before, which is its own.
     let (mut structure, _) = stream(&L2T1, ORDER_L2T1, 1);
@@ -208,6 +226,7 @@ fn vp8_by_its_descriptor() {
         keyframe: true,
         switches_up: true,
         independent: true,
+        unused_above: true,
         picture: Picture {
             id: Some(PictureId {
                 number: 0x1122,
