@@ -13,5 +13,6 @@ mod media;
 mod overload;
 mod redundancy;
 mod relay;
+mod spatial;
 mod speakers;
 mod world;
