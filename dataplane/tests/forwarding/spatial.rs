@@ -1,5 +1,7 @@
 //! Spatial layers of VP9 that need each other in key pictures only (L3T1_KEY): a receiver is sent one.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use dataplane::command::{
     Command, ExtensionIds, Format, MediaKind, PayloadKind, Preference, Quality, TrackSpec,
 };
