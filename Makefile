@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load
+.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load soak
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,16 @@ test-rules: test-deps ## Firestore's security rules, against Google's emulator
 firestore-load: test-deps ## Three nodes, 2,000 offers at once, a node killed: who answered, and how soon
 	$(CARGO) test --release -p control --test firestore_load -- --nocapture
 
-test-long: test-deps ## What browsers see on bad networks, with every codec: ten minutes; keeps docs/networks.txt
+test-long: test-deps ## What browsers see on bad networks, with every codec, and five minutes of coming and going: 20 minutes; keeps docs/networks.txt
 	$(CARGO) test -p control --test networks -- --include-ignored --nocapture --test-threads 1 2>&1 \
 		| grep -av 'INFO\|WARN' | tee docs/networks.txt | cat
 	grep -q 'test result: ok' docs/networks.txt
+	scripts/soak 300
 	$(MAKE) nine-step
+
+soak: ## Two hours (or SECONDS_SOAKED) of people who come and go, 20 a second: docs/soak.txt, docs/soak.svg
+	scripts/soak $(or $(SECONDS_SOAKED),7200) docs/soak.svg > docs/soak.txt || { tail -n 12 docs/soak.txt; exit 1; }
+	tail -n 3 docs/soak.txt
 
 nine: test-deps ## A minute with nine people in a room, one of them a browser, and its figures
 	$(CARGO) test --release -p control --test nine -- --ignored --nocapture

@@ -1,4 +1,4 @@
-//! A plot of bit rates by time as SVG.
+//! A plot of what goes up and down in time, as SVG.
 
 use std::fmt::Write as _;
 
@@ -12,9 +12,6 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 72.0;
 const BOTTOM: f64 = 52.0;
 
-/// Most seconds between two marks of the time.
-const MARK_S: f64 = 5.0;
-
 /// What the picture looks like by day and by night: it brings its own ground, so it can be read on
 /// any page. The colours of the lines are told apart by people who do not see all of them (Okabe
 /// and Ito).
@@ -27,27 +24,47 @@ const STYLE: &str = "\
 /// Lines that [`STYLE`] knows.
 const LINES_MAX: usize = 3;
 
-/// A rate as it went.
+/// What went up and down.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// What it is the rate of.
+    /// What it is.
     pub name: String,
-    /// Seconds, and megabits per second; in the order of time.
+    /// Time and value, in the units of the axes; in the order of time.
     pub points: Vec<(f64, f64)>,
 }
 
-/// A plot of up to three rates over the same time, the first of them dashed; `None` when there is
+/// What a plot says of its axes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Axes<'a> {
+    /// The unit of time.
+    pub time: &'a str,
+    /// Units of time between two marks.
+    pub mark: f64,
+    /// The unit of the values.
+    pub value: &'a str,
+}
+
+impl Axes<'static> {
+    /// Bit rates over some seconds.
+    pub const RATES: Axes<'static> = Axes {
+        time: "seconds",
+        mark: 5.0,
+        value: "Mbit/s",
+    };
+}
+
+/// A plot of up to three lines over the same time, the first of them dashed; `None` when there is
 /// nothing to plot, or more than can be told apart.
 #[must_use]
-pub fn by_time(title: &str, lines: &[Line]) -> Option<String> {
+pub fn by_time(title: &str, axes: &Axes<'_>, lines: &[Line]) -> Option<String> {
     let points = || lines.iter().flat_map(|line| &line.points);
-    let end_s = points().map(|(s, _)| *s).fold(0.0, f64::max);
-    let highest = points().map(|(_, rate)| *rate).fold(0.0, f64::max);
-    if end_s <= 0.0 || lines.len() > LINES_MAX {
+    let end = points().map(|(time, _)| *time).fold(0.0, f64::max);
+    let highest = points().map(|(_, value)| *value).fold(0.0, f64::max);
+    if end <= 0.0 || lines.len() > LINES_MAX {
         return None;
     }
     let field = Field {
-        end_s,
+        end,
         top: (highest + 0.5).ceil(),
     };
     let mut svg = format!(
@@ -57,7 +74,7 @@ pub fn by_time(title: &str, lines: &[Line]) -> Option<String> {
          <text x=\"{LEFT}\" y=\"24\" font-size=\"15\">{}</text>\n",
         escape(title)
     );
-    draw_axes(&mut svg, &field);
+    draw_axes(&mut svg, axes, &field);
     for (number, line) in lines.iter().enumerate() {
         draw_line(&mut svg, &field, number, line);
     }
@@ -67,54 +84,56 @@ pub fn by_time(title: &str, lines: &[Line]) -> Option<String> {
 
 /// What both axes span, from 0.
 struct Field {
-    end_s: f64,
+    end: f64,
     top: f64,
 }
 
 impl Field {
-    fn x(&self, seconds: f64) -> f64 {
-        LEFT + (WIDTH - LEFT - RIGHT) * seconds / self.end_s
+    fn x(&self, time: f64) -> f64 {
+        LEFT + (WIDTH - LEFT - RIGHT) * time / self.end
     }
 
-    fn y(&self, rate: f64) -> f64 {
-        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * rate / self.top
+    fn y(&self, value: f64) -> f64 {
+        HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / self.top
     }
 }
 
-fn draw_axes(svg: &mut String, field: &Field) {
+fn draw_axes(svg: &mut String, axes: &Axes<'_>, field: &Field) {
     let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-    // About six lines, at whole megabits.
+    // About six lines, at whole numbers.
     let step = (field.top / 6.0).ceil().max(1.0);
-    let mut rate = 0.0;
-    while rate <= field.top {
-        let (y, class) = (field.y(rate), if rate > 0.0 { "grid" } else { "axis" });
+    let mut value = 0.0;
+    while value <= field.top {
+        let (y, class) = (field.y(value), if value > 0.0 { "grid" } else { "axis" });
         let _ = writeln!(
             svg,
             "<line class=\"{class}\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{rate}</text>",
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>",
             LEFT - 8.0,
             y + 4.0
         );
-        rate += step;
+        value += step;
     }
-    let mut seconds = 0.0;
-    while seconds <= field.end_s {
-        let (x, below) = (field.x(seconds), bottom + 5.0);
+    let mut time = 0.0;
+    while time <= field.end {
+        let (x, below) = (field.x(time), bottom + 5.0);
         let _ = writeln!(
             svg,
             "<line class=\"axis\" x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{bottom}\" y2=\"{below}\"/>\
-             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{seconds}</text>",
+             <text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{time}</text>",
             bottom + 19.0
         );
-        seconds += MARK_S;
+        time += axes.mark;
     }
     let middle = f64::midpoint(TOP, bottom);
     let _ = writeln!(
         svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">seconds</text>\
-         <text x=\"20\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 20 {middle})\">Mbit/s</text>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>\
+         <text x=\"20\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 20 {middle})\">{}</text>",
         f64::midpoint(LEFT, right),
-        HEIGHT - 12.0
+        HEIGHT - 12.0,
+        escape(axes.time),
+        escape(axes.value)
     );
 }
 
@@ -147,13 +166,18 @@ mod tests {
             name: name.to_owned(),
             points: vec![(0.0, 0.0), (25.0, top), (50.0, top)],
         };
-        let svg = by_time("1 < 2", &[line("network", 8.0), line("video", 3.0)]).unwrap();
+        let svg = by_time(
+            "1 < 2",
+            &Axes::RATES,
+            &[line("network", 8.0), line("video", 3.0)],
+        )
+        .unwrap();
         assert_eq!(svg.matches("<polyline").count(), 2);
         assert!(svg.contains("1 &lt; 2") && svg.contains("network") && svg.contains("Mbit/s"));
         // The highest rate is below the top of the field, the last second at its right end.
         let (top, right) = (TOP + (HEIGHT - TOP - BOTTOM) / 9.0, WIDTH - RIGHT);
         assert!(svg.contains(&format!("{right:.1},{top:.1}")), "{svg}");
-        assert_eq!(by_time("", &[]), None);
-        assert_eq!(by_time("", &vec![line("", 1.0); 4]), None);
+        assert_eq!(by_time("", &Axes::RATES, &[]), None);
+        assert_eq!(by_time("", &Axes::RATES, &vec![line("", 1.0); 4]), None);
     }
 }

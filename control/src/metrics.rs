@@ -60,6 +60,10 @@ pub struct Strain {
     pub hold_us: u64,
     /// Its longest turn since the report before, in microseconds.
     pub slowest_turn_us: u64,
+    /// Sessions, tracks, senders and addresses that its engine holds.
+    pub objects: u64,
+    /// Times at which its engine wants to do something.
+    pub timers: u64,
 }
 
 impl From<&Report> for Strain {
@@ -68,6 +72,8 @@ impl From<&Report> for Strain {
             load: report.load,
             hold_us: report.hold_us,
             slowest_turn_us: report.slowest_turn_us,
+            objects: report.objects,
+            timers: report.timers,
         }
     }
 }
@@ -223,7 +229,7 @@ impl Page {
 
     fn strain(&mut self, workers: &[Strain]) {
         type Of = fn(&Strain) -> u64;
-        let gauges: [(&str, &str, Of); 3] = [
+        let gauges: [(&str, &str, Of); 5] = [
             (
                 "millrace_worker_load_permille",
                 "Share of each worker's time that its turns take, in thousandths.",
@@ -238,6 +244,16 @@ impl Page {
                 "millrace_worker_slowest_turn_microseconds",
                 "The longest turn of each worker in the last second.",
                 |strain| strain.slowest_turn_us,
+            ),
+            (
+                "millrace_worker_objects",
+                "Sessions, tracks, senders and addresses that each worker's engine holds.",
+                |strain| strain.objects,
+            ),
+            (
+                "millrace_worker_timers",
+                "Times at which each worker's engine wants to do something.",
+                |strain| strain.timers,
             ),
         ];
         for (name, help, of) in gauges {

@@ -16,7 +16,7 @@ use base64::prelude::BASE64_STANDARD;
 use benches::peers::encodings::Encodings;
 use benches::peers::meeting::{Meeting, MeetingConfig};
 use benches::peers::tune::Tune;
-use benches::rates::{Line, by_time};
+use benches::rates::{Axes, Line, by_time};
 use dataplane::sim::network::LinkSpec;
 use harness::shaper::Shaper;
 use harness::{Browsers, Page, Server};
@@ -252,7 +252,12 @@ fn plot(phases: &[Vec<Seen>]) -> String {
         name: name.to_owned(),
         points,
     });
-    by_time("Nine people, one of them on a changing network", &lines).unwrap()
+    by_time(
+        "Nine people, one of them on a changing network",
+        &Axes::RATES,
+        &lines,
+    )
+    .unwrap()
 }
 
 /// Nine meet, and the network of one goes through all phases: what was seen, and the page while it was narrow.

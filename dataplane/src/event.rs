@@ -112,6 +112,10 @@ pub struct Report {
     pub counters: Counters,
     /// One row per track that lives on this worker.
     pub tracks: Vec<TrackReport>,
+    /// Sessions, tracks, senders and addresses that the worker's engine holds.
+    pub objects: u64,
+    /// Times at which it wants to do something, one for each reason.
+    pub timers: u64,
     /// How busy the worker is.
     pub load: Load,
     /// How long a packet may wait for company at that load, in microseconds.

@@ -14,6 +14,7 @@ use benches::swarm::door::DoorSpec;
 use benches::swarm::media::{Media, Shape};
 use benches::swarm::row::Row;
 use benches::swarm::scene::{self, Cast, Intake, News, SceneConfig, SceneError};
+use benches::swarm::soak::{self, SoakConfig};
 use clap::{Args, Parser, Subcommand};
 use dataplane::command::MediaKind;
 
@@ -36,6 +37,8 @@ enum Scene {
     Watch(Watch),
     /// Rooms of people who all send and receive everybody else's: cheap clients that count what comes.
     Rooms(Rooms),
+    /// People come and go for hours: does the node hold more and more?
+    Soak(Soak),
     /// The table of rows that were printed with `--json`.
     Table(File),
     /// A plot of such rows: CPU time per packet by subscribers, as SVG.
@@ -76,6 +79,31 @@ struct Rooms {
     people: usize,
     #[command(flatten)]
     load: Load,
+}
+
+#[derive(Debug, Args)]
+struct Soak {
+    /// Address of the node's page.
+    #[arg(long, default_value = "http://localhost:8080")]
+    url: String,
+    /// The node's process id.
+    #[arg(long)]
+    pid: u32,
+    /// Rooms, with a publisher each who stays.
+    #[arg(long, default_value_t = 10)]
+    rooms: usize,
+    /// How many come in a second, and go a while later.
+    #[arg(long, default_value_t = 20.0)]
+    joins_per_second: f64,
+    /// How many seconds one stays, on average.
+    #[arg(long, default_value_t = 15)]
+    stay: u64,
+    /// How long it goes on, in seconds: two minutes at least, or nothing can be said of growth.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(120..))]
+    seconds: u64,
+    /// Where a plot of it goes, as SVG.
+    #[arg(long)]
+    plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -206,6 +234,7 @@ fn main() -> ExitCode {
                 Scene::Watch(watch) => run_scene(&watch.load, watch.until_full, watch.cast()).await,
                 Scene::Table(file) => print_table(file),
                 Scene::Plot(file) => print_plot(file),
+                Scene::Soak(soak) => run_soak(soak).await,
                 Scene::Rooms(rooms) => run_scene(&rooms.load, false, rooms.cast()).await,
             }
         }),
@@ -380,6 +409,57 @@ fn clip(path: &Path, error: &dyn std::error::Error) -> Result<Clip, LoadError> {
         return Err(LoadError::Media(format!("`{}`: {error}", path.display())));
     }
     Clip::parse(&read(path)?).map_err(|error| LoadError::Clip(name(path), error))
+}
+
+/// Lets people come and go; whether nothing grew.
+async fn run_soak(soak: &Soak) -> Result<bool, LoadError> {
+    let shape = |kind, text: &str| {
+        let shape = text.parse::<Shape>();
+        shape.map(|shape| Media::Shaped(kind, shape))
+    };
+    let media = [
+        shape(MediaKind::Audio, "50x1x80"),
+        shape(MediaKind::Video, "10x3/10x1100"),
+    ];
+    let config = SoakConfig {
+        url: soak.url.clone(),
+        pid: soak.pid,
+        rooms: soak.rooms,
+        joins_per_second: soak.joins_per_second,
+        stay: Duration::from_secs(soak.stay),
+        duration: Duration::from_secs(soak.seconds),
+        media: media
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| LoadError::Media(error.to_string()))?,
+    };
+    let mut told = 0;
+    let soaked = soak::run(config, |sample| {
+        // Every minute is enough to read.
+        if told % 6 == 0 {
+            println!("{sample}");
+        }
+        told += 1;
+    })
+    .await?;
+    println!(
+        "before {}\nafter  {}\n{} came, {} receivers went, {} of them had seen nothing",
+        soaked.before, soaked.after, soaked.joins, soaked.parted, soaked.parted_silent
+    );
+    for (sentence, count) in &soaked.failures {
+        println!("{count} times: {sentence}");
+    }
+    if let (Some(path), Some(plot)) = (&soak.plot, soaked.plot()) {
+        std::fs::write(path, plot).map_err(|error| LoadError::File(name(path), error))?;
+    }
+    let complaints = soaked.complaints();
+    for complaint in &complaints {
+        println!("{complaint}");
+    }
+    if complaints.is_empty() {
+        println!("nothing grew");
+    }
+    Ok(complaints.is_empty())
 }
 
 /// Lets people meet; whether all was complete.

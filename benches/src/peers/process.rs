@@ -77,6 +77,12 @@ fn parent_of(pid: u32) -> Option<u32> {
     fields.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// How many descriptors a process has open, if it is there and ours.
+#[must_use]
+pub fn descriptors_of(pid: u32) -> Option<usize> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
+}
+
 /// CPU time of the kernel's thread for a core's network work that no process could be charged with.
 #[must_use]
 pub fn softirq_of(core: usize) -> Option<Duration> {
@@ -106,6 +112,8 @@ mod tests {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.rss_bytes > 100_000);
         assert_eq!(Usage::of(u32::MAX), None);
+        assert!(descriptors_of(std::process::id()) >= Some(3));
+        assert_eq!(descriptors_of(u32::MAX), None);
     }
 
     /// A shell that waits for one child is a family that does not change while it is looked at.

@@ -11,7 +11,7 @@ use dataplane::sim::network::Rng;
 use dataplane::sim::peer::PeerIce;
 
 use super::description::{Direction, Identity, Section};
-use super::flock::Flock;
+use super::flock::{Flock, LegId};
 use super::janus::Janus;
 use super::leg::LegSpec;
 use super::media::Media;
@@ -77,7 +77,7 @@ pub(super) struct Member {
 #[derive(Clone, Debug)]
 pub(super) enum Place {
     Whip,
-    Person(Person),
+    Person(Person, LegId),
     /// The number of its feed.
     Janus(u64),
 }
@@ -127,9 +127,9 @@ impl Door {
         let others = others.filter(|member| own.is_none_or(|own| own.name != member.name));
         let comer = Comer::new(yard, room, number, others.cloned().collect());
         match self {
-            Door::Whip(whip) => whip.watch(yard, comer, own).await,
+            Door::Whip(whip) => whip.watch(yard, comer, own).await.map(drop),
             Door::Rooms(_) => match own.map(|own| &own.place) {
-                Some(Place::Person(person)) => person.watch().await,
+                Some(Place::Person(person, _)) => person.watch().await,
                 _ => Err(DoorError::Unsupported(
                     "in our rooms everybody sends: let viewers come by WHEP",
                 )),
@@ -166,7 +166,7 @@ pub(super) struct Comer {
 }
 
 impl Comer {
-    fn new(yard: &Yard, room: &str, number: usize, others: Vec<Member>) -> Comer {
+    pub(super) fn new(yard: &Yard, room: &str, number: usize, others: Vec<Member>) -> Comer {
         let viewer = u64::from(!others.is_empty());
         Comer {
             room: room.to_owned(),
@@ -240,7 +240,7 @@ impl Comer {
         answer: Answer,
         sections: &[Section],
         receives: bool,
-    ) {
+    ) -> LegId {
         let sends = sections.iter().zip(&yard.media);
         let sends = sends.filter_map(|(section, media)| {
             let Direction::Sends(ssrc) = section.direction else {
@@ -288,7 +288,7 @@ impl Comer {
             receives,
             candidates: answer.candidates,
         };
-        yard.flock.join(spec, socket, self.asked_at);
+        yard.flock.join(spec, socket, self.asked_at)
     }
 
     /// It publishes from now on.

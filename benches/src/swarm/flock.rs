@@ -6,6 +6,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -59,6 +60,9 @@ pub(super) struct FlockReport {
     pub(super) silent: usize,
     pub(super) streams: usize,
     pub(super) publishers_connected: usize,
+    /// Receivers that went, since the beginning, and those of them that no packet had reached.
+    pub(super) parted: u64,
+    pub(super) parted_silent: u64,
     /// From asking a door to keys, and to the first packet.
     pub(super) connect: Histogram,
     pub(super) first_packet: Histogram,
@@ -75,8 +79,22 @@ pub(super) struct FlockReport {
     pub(super) send_errors: u64,
 }
 
+/// How somebody goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Farewell {
+    /// A `close_notify` leaves.
+    Goodbye,
+    /// Nothing does: a client that crashed, or lost its network.
+    Silence,
+}
+
+/// The name of a leg.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LegId(u64);
+
 enum Order {
-    Join(Box<LegSpec>, UdpSocket, Instant),
+    Join(LegId, Box<LegSpec>, UdpSocket, Instant),
+    Part(LegId, Farewell),
     Measure,
     Report(oneshot::Sender<FlockReport>),
     Leave,
@@ -88,6 +106,7 @@ pub(super) struct Flock {
     orders: Sender<Order>,
     bell: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
+    joined: AtomicU64,
 }
 
 impl Flock {
@@ -107,12 +126,20 @@ impl Flock {
             orders,
             bell,
             thread: Some(thread),
+            joined: AtomicU64::new(0),
         })
     }
 
     /// A new leg, whose door was asked at this time.
-    pub(super) fn join(&self, spec: LegSpec, socket: UdpSocket, asked_at: Instant) {
-        self.order(Order::Join(Box::new(spec), socket, asked_at));
+    pub(super) fn join(&self, spec: LegSpec, socket: UdpSocket, asked_at: Instant) -> LegId {
+        let id = LegId(self.joined.fetch_add(1, Ordering::Relaxed));
+        self.order(Order::Join(id, Box::new(spec), socket, asked_at));
+        id
+    }
+
+    /// A leg goes, and its socket is closed.
+    pub(super) fn part(&self, leg: LegId, farewell: Farewell) {
+        self.order(Order::Part(leg, farewell));
     }
 
     /// Counts from here on.
@@ -136,9 +163,14 @@ impl Flock {
         replied
     }
 
+    /// All say goodbye, and nobody can come any more.
+    pub(super) fn close(&self) {
+        self.order(Order::Leave);
+    }
+
     /// All say goodbye.
     pub(super) fn leave(mut self) {
-        self.order(Order::Leave);
+        self.close();
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
@@ -152,6 +184,7 @@ impl Flock {
 
 /// A leg and its socket.
 struct Sheep {
+    id: LegId,
     leg: Leg,
     udp: UdpSocket,
     runs: Option<UdpSocketState>,
@@ -172,7 +205,11 @@ struct Pasture {
     timer: OwnedFd,
     /// What the timer is set to.
     armed: Option<Instant>,
-    sheep: Vec<Sheep>,
+    sheep: Vec<Option<Sheep>>,
+    /// Places of those who went.
+    free: Vec<usize>,
+    parted: u64,
+    parted_silent: u64,
     due: BinaryHeap<Reverse<(Instant, usize)>>,
     out: Outbox,
     buffer: Vec<u8>,
@@ -205,6 +242,9 @@ impl Pasture {
             timer,
             armed: None,
             sheep: Vec::new(),
+            free: Vec::new(),
+            parted: 0,
+            parted_silent: 0,
             due: BinaryHeap::new(),
             out: Outbox::default(),
             buffer: vec![0; 1 << 16],
@@ -245,11 +285,12 @@ impl Pasture {
         rustix::io::read(&*self.bell, &mut rung).ok();
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Join(spec, udp, asked_at) => {
-                    if self.join(*spec, udp, asked_at).is_err() {
+                Order::Join(id, spec, udp, asked_at) => {
+                    if self.join(id, *spec, udp, asked_at).is_err() {
                         self.send_errors += 1;
                     }
                 }
+                Order::Part(id, farewell) => self.part(id, farewell),
                 Order::Measure => self.measure(),
                 Order::Report(reply) => {
                     reply.send(self.report()).ok();
@@ -259,7 +300,13 @@ impl Pasture {
         }
     }
 
-    fn join(&mut self, mut spec: LegSpec, udp: UdpSocket, asked_at: Instant) -> io::Result<()> {
+    fn join(
+        &mut self,
+        id: LegId,
+        mut spec: LegSpec,
+        udp: UdpSocket,
+        asked_at: Instant,
+    ) -> io::Result<()> {
         udp.set_nonblocking(true)?;
         if set_socket_recv_buffer_size_force(&udp, BUFFER_BYTES).is_err() {
             set_socket_recv_buffer_size(&udp, BUFFER_BYTES)?;
@@ -268,12 +315,17 @@ impl Pasture {
             Intake::Single => None,
             Intake::Runs => Some(UdpSocketState::new((&udp).into())?),
         };
-        let data = epoll::EventData::new_u64(self.sheep.len() as u64);
+        let at = self.free.last().copied().unwrap_or(self.sheep.len());
+        let data = epoll::EventData::new_u64(at as u64);
         epoll::add(&self.epoll, &udp, data, epoll::EventFlags::IN)?;
         let local = udp.local_addr()?;
         spec.candidates.retain(|to| to.is_ipv4() == local.is_ipv4());
         let candidates = std::mem::take(&mut spec.candidates);
-        self.sheep.push(Sheep {
+        if self.free.pop().is_none() {
+            self.sheep.push(None);
+        }
+        self.sheep[at] = Some(Sheep {
+            id,
             leg: Leg::new(now(), spec),
             udp,
             runs,
@@ -282,13 +334,38 @@ impl Pasture {
             due: None,
             asked_at,
         });
-        self.schedule(self.sheep.len() - 1);
+        self.schedule(at);
         Ok(())
+    }
+
+    /// Closing the socket takes it out of epoll; what is planned for its place finds another, or none.
+    fn part(&mut self, id: LegId, farewell: Farewell) {
+        let is_it = |sheep: &Option<Sheep>| sheep.as_ref().is_some_and(|sheep| sheep.id == id);
+        let Some(at) = self.sheep.iter().position(is_it) else {
+            return;
+        };
+        if farewell == Farewell::Goodbye {
+            self.say_goodbye(at);
+        }
+        if let Some(sheep) = self.sheep[at].take().filter(|sheep| sheep.leg.receives) {
+            let (_, streams) = sheep.leg.counts();
+            self.parted += 1;
+            self.parted_silent += u64::from(streams == 0);
+        }
+        self.free.push(at);
+    }
+
+    fn say_goodbye(&mut self, at: usize) {
+        self.out.clear();
+        if let Some(Some(sheep)) = self.sheep.get_mut(at) {
+            sheep.leg.handle_close(now(), &mut self.out);
+        }
+        self.flush(at);
     }
 
     /// Notes when a leg wants to be called next.
     fn schedule(&mut self, at: usize) {
-        let Some(sheep) = self.sheep.get_mut(at) else {
+        let Some(Some(sheep)) = self.sheep.get_mut(at) else {
             return;
         };
         let due = sheep.leg.poll_timeout();
@@ -305,7 +382,7 @@ impl Pasture {
                 return;
             }
             self.due.pop();
-            let Some(sheep) = self.sheep.get_mut(at) else {
+            let Some(Some(sheep)) = self.sheep.get_mut(at) else {
                 continue;
             };
             // It changed its mind since.
@@ -352,7 +429,7 @@ impl Pasture {
     fn receive(&mut self, at: usize) {
         let mut timeouts_changed = false;
         for _ in 0..TAKEN_AT_ONCE {
-            let Some(sheep) = self.sheep.get_mut(at) else {
+            let Some(Some(sheep)) = self.sheep.get_mut(at) else {
                 return;
             };
             let taken = match &sheep.runs {
@@ -397,7 +474,7 @@ impl Pasture {
 
     /// Sends what is in the outbox, a datagram at a time, as browsers do.
     fn flush(&mut self, at: usize) {
-        let Some(sheep) = self.sheep.get(at) else {
+        let Some(Some(sheep)) = self.sheep.get(at) else {
             return;
         };
         let to = sheep.remote.as_slice();
@@ -412,7 +489,7 @@ impl Pasture {
     }
 
     fn measure(&mut self) {
-        for sheep in &mut self.sheep {
+        for sheep in self.sheep.iter_mut().flatten() {
             sheep.leg.handle_measure();
         }
         self.tally = Tally::default();
@@ -427,11 +504,13 @@ impl Pasture {
             tally: self.tally.clone(),
             lateness: self.lateness.clone(),
             send_errors: self.send_errors,
+            parted: self.parted,
+            parted_silent: self.parted_silent,
             wall: now().saturating_duration_since(self.measured_at),
             cpu: Duration::from_nanos(cpu::of_this_thread_ns() - self.cpu_before_ns),
             ..FlockReport::default()
         };
-        for Sheep { leg, asked_at, .. } in &self.sheep {
+        for Sheep { leg, asked_at, .. } in self.sheep.iter().flatten() {
             let connected = leg.connected_at.filter(|_| !leg.is_closed);
             report.closed += usize::from(leg.is_closed);
             for sent in &leg.sent {
@@ -465,11 +544,7 @@ impl Pasture {
 
     fn leave(&mut self) {
         for at in 0..self.sheep.len() {
-            self.out.clear();
-            if let Some(sheep) = self.sheep.get_mut(at) {
-                sheep.leg.handle_close(now(), &mut self.out);
-            }
-            self.flush(at);
+            self.say_goodbye(at);
         }
         self.leaving = true;
     }

@@ -15,6 +15,7 @@
 
 pub mod row;
 pub mod scene;
+pub mod soak;
 
 pub mod door;
 mod janus;

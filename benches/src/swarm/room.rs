@@ -53,10 +53,10 @@ impl Rooms {
             }
         }
         let answer = life.offer(1, &json!({})).await?;
-        comer.join(yard, &life.identity, socket, answer, &life.sections, true);
+        let leg = comer.join(yard, &life.identity, socket, answer, &life.sections, true);
         let (asks, asked) = mpsc::channel(1);
         tokio::spawn(life.live(asked));
-        Ok(comer.into_member(Place::Person(Person { asks })))
+        Ok(comer.into_member(Place::Person(Person { asks }, leg)))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use axum::http::{Request, StatusCode};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -11,6 +11,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::description::Role;
 use super::door::{Comer, DoorError, Member, Place, Yard};
+use super::flock::LegId;
 use crate::peers::answer::Answer;
 
 /// Bytes of the longest answer.
@@ -21,6 +22,15 @@ const PATIENCE: usize = 20;
 
 /// The longest pause that it may ask for.
 const PAUSE_MAX: u64 = 10;
+
+/// Somebody who watches.
+#[derive(Debug)]
+pub(super) struct Watching {
+    /// Its connection.
+    pub(super) leg: LegId,
+    /// Where it can be ended (RFC 9725 section 4.2).
+    resource: String,
+}
 
 /// The endpoints.
 #[derive(Clone, Debug)]
@@ -43,7 +53,7 @@ impl Whip {
         let url = fill(&self.whip, &comer.room, &comer.name);
         let (identity, socket) = comer.identity(yard, &url)?;
         let sections = comer.sending(yard);
-        let answer = self
+        let (answer, _) = self
             .post(&url, &identity.describe(Role::Offer, 1, &sections))
             .await?;
         comer.join(yard, &identity, socket, answer, &sections, false);
@@ -55,20 +65,36 @@ impl Whip {
         yard: &Yard,
         comer: Comer,
         own: Option<&Member>,
-    ) -> Result<(), DoorError> {
+    ) -> Result<Watching, DoorError> {
         let name = own.map_or(comer.name.as_str(), |own| &own.name);
         let url = fill(&self.whep, &comer.room, name);
         let (identity, socket) = comer.identity(yard, &url)?;
         let sections = Comer::receiving(yard);
-        let answer = self
+        let (answer, resource) = self
             .post(&url, &identity.describe(Role::Offer, 1, &sections))
             .await?;
-        comer.join(yard, &identity, socket, answer, &sections, true);
-        Ok(())
+        let leg = comer.join(yard, &identity, socket, answer, &sections, true);
+        Ok(Watching { leg, resource })
     }
 
-    /// Posts an offer, again and again while the server asks to come back later.
-    async fn post(&self, url: &str, offer: &str) -> Result<Answer, DoorError> {
+    /// Ends it by its resource.
+    pub(super) async fn end(&self, watching: &Watching) -> Result<(), DoorError> {
+        let url = &watching.resource;
+        let request = Request::delete(url).body(Body::empty());
+        let request = request.map_err(|_| DoorError::Url(url.clone()))?;
+        let response = self.client.request(request).await;
+        let status = response
+            .map_err(|error| DoorError::Unreachable(url.clone(), error.to_string()))?
+            .status();
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(DoorError::Refused(format!("DELETE {url}: {status}")))
+    }
+
+    /// Posts an offer, again and again while the server asks to come back later; what is answered, and where
+    /// the resource is.
+    async fn post(&self, url: &str, offer: &str) -> Result<(Answer, String), DoorError> {
         for _ in 0..PATIENCE {
             let request = Request::post(url)
                 .header(CONTENT_TYPE, "application/sdp")
@@ -82,7 +108,8 @@ impl Whip {
             let body = body.map_err(|error| unreachable(error.to_string()))?;
             let text = String::from_utf8_lossy(&body);
             if parts.status == StatusCode::CREATED {
-                return Ok(Answer::parse(&text)?);
+                let location = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok());
+                return Ok((Answer::parse(&text)?, absolute(url, location.unwrap_or(""))));
             }
             let later = parts
                 .headers
@@ -101,4 +128,27 @@ impl Whip {
 
 fn fill(template: &str, room: &str, name: &str) -> String {
     template.replace("{room}", room).replace("{name}", name)
+}
+
+/// An address that may begin at the root of where it was said.
+fn absolute(base: &str, location: &str) -> String {
+    if !location.starts_with('/') {
+        return location.to_owned();
+    }
+    let host_at = base.find("://").map_or(0, |at| at + 3);
+    let host = base.get(host_at..).unwrap_or_default();
+    let end = host_at + host.find('/').unwrap_or(host.len());
+    format!("{}{location}", base.get(..end).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_on_the_host_that_named_it() {
+        let base = "http://localhost:8080/v1/rooms/a/whep";
+        assert_eq!(absolute(base, "/v1/x"), "http://localhost:8080/v1/x");
+        assert_eq!(absolute(base, "http://other/x"), "http://other/x");
+    }
 }

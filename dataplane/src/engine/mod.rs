@@ -251,6 +251,12 @@ impl Engine {
         self.moment.refresh(&self.clock, &self.hold);
     }
 
+    /// Sessions, tracks, senders and addresses that are kept: as many at the end of a day as before it.
+    fn objects(&self) -> u64 {
+        let objects = self.sessions.len() + self.tracks.len() + self.senders.len();
+        (objects + self.paths.len() + self.ufrags.len()) as u64
+    }
+
     /// How long the caller may leave what arrives next where it is, once something has arrived: it would be
     /// held anyway. Zero unless the hold is long.
     #[must_use]

@@ -66,6 +66,13 @@ impl Timers {
         self.feedback.len()
     }
 
+    /// How many there are.
+    fn len(&self) -> usize {
+        let heaps = self.ticks.len() + self.paced.len();
+        let lists = self.missing.len() + self.feedback.len();
+        heaps + lists + self.keyframes.len() + self.speakers.len()
+    }
+
     /// A session's video or its probe may go on then.
     pub(super) fn watch_pace(&mut self, key: SessionKey, due: Instant) {
         self.paced.push(Reverse((due, key)));
@@ -314,6 +321,8 @@ impl Engine {
         self.events.push_back(Event::Report(Box::new(Report {
             counters,
             tracks,
+            objects: self.objects(),
+            timers: self.timers.len() as u64,
             load: self.hold.load(),
             hold_us: self.hold.span().as_micros() as u64,
             ..Report::default()
