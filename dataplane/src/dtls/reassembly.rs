@@ -78,6 +78,12 @@ impl Reassembly {
         })
     }
 
+    /// Bytes that it holds, what they cost included.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn retain(&mut self, keep: impl Fn(&Part) -> bool) {
         self.waiting.retain(keep);
         self.bytes = self
@@ -103,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_in_any_order_with_overlap_make_the_message() {
+    fn t_18_fragments_in_any_order_with_overlap_make_the_message() {
         let body: Vec<u8> = (0..100).collect();
         let mut reassembly = Reassembly::default();
         reassembly.insert(&fragment(0, 100, 60, &body[60..]));
@@ -117,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_whatever_comes() {
+    fn t_18_memory_is_bounded_whatever_fragments_come() {
         let mut reassembly = Reassembly::default();
         for index in 0..100_000_usize {
             let length = 8_000;

@@ -14,6 +14,11 @@ pub(super) const CLIENT_HELLO: u8 = 1;
 /// Handshake type of the HelloVerifyRequest.
 pub(super) const HELLO_VERIFY_REQUEST: u8 = 3;
 
+/// Handshake type of the ServerHelloDone.
+pub(super) const SERVER_HELLO_DONE: u8 = 14;
+/// Handshake type of the CertificateVerify.
+pub(super) const CERTIFICATE_VERIFY: u8 = 15;
+
 /// DTLS 1.2 on the wire.
 pub(super) const DTLS_1_2: [u8; 2] = [0xfe, 0xfd];
 
@@ -209,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_that_lie_are_dropped() {
+    fn t_18_fragments_that_lie_are_dropped() {
         let header =
             |length: u8, offset: u8, part: u8| [1, 0, 0, length, 0, 0, 0, 0, offset, 0, 0, part];
         let fits = |header: [u8; 12]| {

@@ -8,15 +8,16 @@ use webrtc_dtls::endpoint::Endpoint;
 use super::drain;
 use crate::dtls::reassembly::Reassembly;
 use crate::dtls::record::{
-    self, CHANGE_CIPHER_SPEC, CLIENT_HELLO, Fragment, HANDSHAKE, fragments, records,
+    self, ALERT, CERTIFICATE_VERIFY, CHANGE_CIPHER_SPEC, CLIENT_HELLO, Fragment, HANDSHAKE,
+    SERVER_HELLO_DONE, fragments, records,
 };
 
 /// Handshake messages of one handshake that reach the crate; a full one has seven.
 const MESSAGES_MAX: u16 = 16;
 
-/// Records other than whole messages that reach the crate during a handshake: it keeps some of
-/// them, and a genuine peer repeats its flight a few times at most.
-const LOOSE_RECORDS_MAX: u16 = 64;
+/// Encrypted records that reach the crate before it can read them: it keeps them all, and a genuine
+/// peer sends one or two too early at most.
+const EARLY_RECORDS_MAX: u16 = 64;
 
 /// How often our flight is sent again because the peer repeated its own.
 const REPEATS_MAX: u8 = 8;
@@ -31,7 +32,11 @@ pub(super) struct Handshake {
     /// The number of the next plaintext record that the crate sees: ours, so that a forged one
     /// cannot move the crate's replay window away from the peer's.
     next_record: u64,
-    loose_records: u16,
+    early_records: u16,
+    /// Whether the crate has all that its keys are made of.
+    has_keys: bool,
+    /// Whether the peer's ChangeCipherSpec reached the crate: one does.
+    is_changed: bool,
     /// What was sent last, and how often it may be sent again when the peer repeats itself.
     pub(super) flight: Vec<Box<[u8]>>,
     repeats_left: u8,
@@ -45,15 +50,18 @@ impl Handshake {
             reassembly: Reassembly::default(),
             next_message,
             next_record,
-            loose_records: 0,
+            early_records: 0,
+            has_keys: false,
+            is_changed: false,
             flight: Vec::new(),
             repeats_left: REPEATS_MAX,
         }
     }
 
     /// What of a datagram the crate may see: whole messages in order, each once, under record
-    /// numbers of our own; ChangeCipherSpec; encrypted records. Alerts in plaintext are dropped,
-    /// for anyone can send them.
+    /// numbers of our own; ChangeCipherSpec, once; encrypted messages and alerts. Alerts in plaintext
+    /// are dropped, for anyone can send them, and so is a ChangeCipherSpec that calls itself encrypted:
+    /// the crate takes it for authentic, and ends the handshake if it is odd.
     pub(super) fn filter(
         &mut self,
         datagram: &[u8],
@@ -69,11 +77,14 @@ impl Handshake {
                         self.on_fragment(&fragment, &mut input);
                     }
                 }
-                (0, CHANGE_CIPHER_SPEC) if record.body == [1] && self.take_loose() => {
+                (0, CHANGE_CIPHER_SPEC) if record.body == [1] && !self.is_changed => {
+                    self.is_changed = true;
                     let sequence = self.take_record_number();
                     record::write_record(CHANGE_CIPHER_SPEC, sequence, &[1], &mut input);
                 }
-                (1, _) if self.take_loose() => input.extend_from_slice(record.bytes),
+                (1, HANDSHAKE | ALERT) if self.takes_encrypted() => {
+                    input.extend_from_slice(record.bytes);
+                }
                 _ => {}
             }
         }
@@ -97,6 +108,8 @@ impl Handshake {
                 return;
             };
             self.next_message += 1;
+            // The last that a client sends in plaintext, and the last that a server does.
+            self.has_keys |= matches!(message.kind, CERTIFICATE_VERIFY | SERVER_HELLO_DONE);
             let sequence = self.take_record_number();
             message.write_record(sequence, input);
         }
@@ -110,9 +123,14 @@ impl Handshake {
             && self.next_message == 2
     }
 
-    fn take_loose(&mut self) -> bool {
-        self.loose_records += 1;
-        self.loose_records <= LOOSE_RECORDS_MAX
+    /// Whether the crate may see another encrypted record. What it can decrypt it need not keep: a flood
+    /// of forged ones keeps the peer's own out no longer than until then.
+    fn takes_encrypted(&mut self) -> bool {
+        if self.has_keys && self.is_changed {
+            return true;
+        }
+        self.early_records = self.early_records.saturating_add(1);
+        self.early_records <= EARLY_RECORDS_MAX
     }
 
     fn take_record_number(&mut self) -> u64 {

@@ -10,6 +10,7 @@ use webrtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use super::*;
 use crate::sim::network::{Link, LinkSpec};
 
+mod attacks;
 mod data;
 
 /// Where virtual time begins.
@@ -182,7 +183,7 @@ fn a_dead_network_ends_it_in_time() {
 }
 
 #[test]
-fn a_foreign_certificate_releases_no_key() {
+fn t_11_a_foreign_certificate_releases_no_key() {
     let ours = Certificate::generate().unwrap();
     let theirs = Certificate::generate().unwrap();
     let announced = Certificate::generate().unwrap();
@@ -223,7 +224,7 @@ fn an_authenticated_close_notify_ends_it() {
 }
 
 #[test]
-fn plaintext_alerts_are_nothing_before_and_after() {
+fn t_05_plaintext_alerts_are_nothing_before_and_after() {
     let alerts: [&[u8]; 3] = [&[2, 40], &[1, 0], &[2, 0]];
     let forge = |pair: &mut Pair| {
         for (index, alert) in alerts.iter().enumerate() {
@@ -253,7 +254,7 @@ fn plaintext_alerts_are_nothing_before_and_after() {
 }
 
 #[test]
-fn a_hello_after_the_handshake_restarts_nothing() {
+fn t_03_a_hello_after_the_handshake_restarts_nothing() {
     let mut pair = Pair::connected(LinkSpec::default(), 7);
     let theirs = Certificate::generate().unwrap();
     let mut stranger = Association::new(pair.now, &theirs, spec(DtlsRole::Client, &theirs));
@@ -274,7 +275,7 @@ fn a_hello_after_the_handshake_restarts_nothing() {
 }
 
 #[test]
-fn forged_hellos_do_not_keep_the_client_out() {
+fn t_04_forged_hellos_do_not_keep_the_client_out() {
     let mut pair = Pair::new(LinkSpec::default(), 8);
     let stranger = Certificate::generate().unwrap();
     loop {
@@ -312,6 +313,15 @@ const DTLS_NOTHING: [u8; 2] = [0xfe, 0xfd];
 
 /// The crate's bare client with a configuration of its own, run against our server to the end.
 fn run_bare_client(configuration: ConfigBuilder, own: &Certificate) -> Vec<AssociationEvent> {
+    run_bare_client_through(configuration, own, <[u8]>::to_vec)
+}
+
+/// The same, with somebody in between who changes what the client sends.
+fn run_bare_client_through(
+    configuration: ConfigBuilder,
+    own: &Certificate,
+    change: impl Fn(&[u8]) -> Vec<u8>,
+) -> Vec<AssociationEvent> {
     let ours = Certificate::generate().unwrap();
     let mut now = start();
     let mut server = Association::new(now, &ours, spec(DtlsRole::Server, own));
@@ -328,7 +338,7 @@ fn run_bare_client(configuration: ConfigBuilder, own: &Certificate) -> Vec<Assoc
     let mut events = Vec::new();
     while events.is_empty() {
         while let Some(transmit) = client.poll_transmit() {
-            server.handle_datagram(now, &transmit.message);
+            server.handle_datagram(now, &change(&transmit.message));
         }
         while let Some(datagram) = server.poll_transmit() {
             let _ = client.read(now, PEER, None, BytesMut::from(&datagram[..]));
@@ -405,7 +415,7 @@ fn a_hello_in_many_fragments_is_put_together() {
 }
 
 #[test]
-fn what_is_not_good_enough_fails_closed() {
+fn t_19_what_is_not_good_enough_fails_closed() {
     let own = Certificate::generate().unwrap();
     let failed = |client: ConfigBuilder| {
         is_closed(&run_bare_client(client, &own), CloseReason::HandshakeFailed)
@@ -425,7 +435,7 @@ fn what_is_not_good_enough_fails_closed() {
 }
 
 #[test]
-fn random_bytes_never_panic_and_never_end_it() {
+fn t_18_random_records_never_panic_and_never_end_it() {
     let mut rng = crate::sim::network::Rng::new(9);
     for seed in 0..8 {
         let mut pair = Pair::new(LinkSpec::default(), seed);

@@ -206,7 +206,7 @@ fn a_message_goes_each_way_through_dtls() {
 }
 
 #[test]
-fn channels_may_come_long_after_the_handshake_and_no_record_number_comes_twice() {
+fn t_17_channels_may_come_long_after_the_handshake_and_no_record_number_comes_twice() {
     let mut call = Call::new();
     call.run_for(Duration::from_secs(5));
     // Nobody reads what comes before it was negotiated; the client asks again.
