@@ -12,9 +12,11 @@ use tracing_subscriber::EnvFilter;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What any client can make a crate warn of is nothing that a person should look at, and of the
-/// database we say ourselves how it stands. The configured filter comes after it, and may say
-/// otherwise.
-const QUIETER: &str = "rtc_dtls=error,rtc_sctp=off,firestore=warn,gcloud_sdk=off";
+/// database we say ourselves how it stands. What carries messages and headers writes them out at
+/// TRACE, secrets and all. The configured filter comes after it, and may say otherwise.
+const QUIETER: &str = "rtc_dtls=error,rtc_sctp=off,firestore=warn,gcloud_sdk=off,\
+                       tungstenite=warn,tokio_tungstenite=warn,hyper=warn,hyper_util=warn,h2=warn,\
+                       tower=warn,tonic=warn,reqwest=warn,rustls=warn";
 
 /// The configuration is wrong.
 const EXIT_CONFIG: u8 = 2;

@@ -40,6 +40,10 @@ const MOMENT_EVENTS: usize = 2;
 /// Events taken from the workers under one lock, after which people get to read what came of them.
 const EVENT_BATCH_LEN: usize = 32;
 
+/// How long sessions get the same certificate: whoever had its key could be in the middle of none that
+/// is made later.
+const CERTIFICATE_AGE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// How often grace times and waiting commands are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -120,6 +124,8 @@ impl Millrace {
     pub async fn run(self: Arc<Millrace>, mut events: mpsc::Receiver<(usize, Event)>) {
         let mut batch = Vec::with_capacity(EVENT_BATCH_LEN);
         let mut ticks = tokio::time::interval(TICK);
+        let mut renewals = tokio::time::interval(CERTIFICATE_AGE);
+        renewals.reset();
         loop {
             tokio::select! {
                 taken = events.recv_many(&mut batch, EVENT_BATCH_LEN) => {
@@ -134,6 +140,7 @@ impl Millrace {
                     tokio::task::yield_now().await;
                 }
                 _ = ticks.tick() => self.decide(|state, now| state.rooms.handle_timeout(now)),
+                _ = renewals.tick() => self.decide(|state, _| state.renew_certificate()),
             }
         }
     }
@@ -237,6 +244,17 @@ impl State {
             | Event::Data { .. } => {}
         }
         self.rooms.handle_event(now, worker, event);
+    }
+
+    /// Gives sessions that are made from now on another DTLS certificate.
+    fn renew_certificate(&mut self) {
+        let Some(dataplane) = &self.workers.dataplane else {
+            return;
+        };
+        match dataplane.renew_certificate(self.rooms.next_session()) {
+            Ok(fingerprint) => self.rooms.handle_certificate(fingerprint),
+            Err(error) => warn!(%error, "the DTLS certificate stays as it was"),
+        }
     }
 
     /// Does what the rooms decided. People who do not read are removed, which decides more.

@@ -45,7 +45,7 @@ fn people(node: &Millrace) -> usize {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_removed_and_nobody_else() {
+async fn t_30_who_does_not_read_is_removed_and_nobody_else() {
     let node = node();
     let mut ann = enter(&node, "Ann").await.unwrap();
     let mut bob = enter(&node, "Bob").await.unwrap();

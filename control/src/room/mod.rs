@@ -24,6 +24,7 @@ mod people;
 mod person;
 mod place;
 mod plan;
+mod proof;
 mod quality;
 mod random;
 mod relay;
@@ -54,6 +55,7 @@ pub use view::{MembersSight, Sight, Totals, Usage};
 
 use person::{Person, Room};
 use place::Duty;
+use proof::Proof;
 use relay::Relays;
 use session::{Owner, PublishedTrack, Session};
 
@@ -62,7 +64,7 @@ use session::{Owner, PublishedTrack, Session};
 pub struct RoomsConfig {
     /// How much they take in.
     pub limits: RoomLimits,
-    /// Our certificate's SHA-256 fingerprint.
+    /// SHA-256 fingerprint of the certificate that new sessions have.
     pub fingerprint: [u8; 32],
     /// For each worker, where it can be reached.
     pub candidates: Vec<Vec<Candidate>>,
@@ -95,9 +97,9 @@ pub struct Rooms {
     groups: u64,
     rooms: BTreeMap<RoomName, Room>,
     people: BTreeMap<PersonId, Person>,
-    tokens: BTreeMap<String, PersonId>,
+    tokens: BTreeMap<Proof, PersonId>,
     sessions: BTreeMap<SessionId, Session>,
-    resources: BTreeMap<String, SessionId>,
+    resources: BTreeMap<Proof, SessionId>,
     /// Sessions of broadcasters and participants, by their document's id.
     requests: BTreeMap<String, SessionId>,
     tracks: BTreeMap<TrackId, PublishedTrack>,
@@ -149,6 +151,17 @@ impl Rooms {
             wants_changed: false,
             changed: BTreeSet::new(),
         }
+    }
+
+    /// The id that no session has yet, nor any that is made later a smaller one.
+    #[must_use]
+    pub fn next_session(&self) -> SessionId {
+        SessionId(self.next_id)
+    }
+
+    /// Sessions that are made from now on have a certificate of this fingerprint.
+    pub fn handle_certificate(&mut self, fingerprint: [u8; 32]) {
+        self.config.fingerprint = fingerprint;
     }
 
     /// The next thing to do, in order.
@@ -257,11 +270,11 @@ impl Rooms {
         match &session.owner {
             Owner::Page(person) => self.detach(person, &gone),
             Owner::Encoder(person, ResourceId(resource)) => {
-                self.resources.remove(resource);
+                self.resources.remove(&Proof::of(resource));
                 self.detach(person, &gone);
             }
             Owner::Viewer(ResourceId(resource), _) => {
-                self.resources.remove(resource);
+                self.resources.remove(&Proof::of(resource));
                 if let Some(room) = self.rooms.get_mut(&session.room) {
                     room.viewers.retain(|viewer| *viewer != id);
                 }

@@ -49,6 +49,7 @@ impl Rooms {
             local: random::ice_credentials(&mut *self.random),
             remote_ufrag: offer.ice.ufrag.clone(),
             dtls: translate::dtls_spec(offer),
+            fingerprint: self.config.fingerprint,
             sdp_session_id: random::sdp_session_id(&mut *self.random),
             sdp_version: 0,
             bundle_mid: String::new(),
@@ -326,7 +327,7 @@ impl Rooms {
             session_id: session.sdp_session_id,
             version: session.sdp_version,
             ice: session.local.clone(),
-            fingerprint: self.config.fingerprint,
+            fingerprint: session.fingerprint,
             candidates,
             sections,
         };

@@ -11,6 +11,7 @@ use signaling::sdp::{self, Offer, Section};
 use super::effect::{ClientKind, EndReason};
 use super::person::Presence;
 use super::plan::{Intent, Numbers, Plan, Watch};
+use super::proof::Proof;
 use super::session::{Origin, Owner, Session};
 use super::{Rooms, random, track_name, translate};
 
@@ -142,7 +143,7 @@ impl Rooms {
             Door::Whep => (Owner::Viewer(resource.clone(), None), cname),
         };
         let session = self.open_session(&request.room, owner, origin, &request.offer, cname);
-        self.resources.insert(resource.0.clone(), session);
+        self.resources.insert(Proof::of(&resource.0), session);
         let answer = self.carry_out(session, plan, &request.offer);
         self.prefer_picture(session, request.most);
         let etag = self.sessions.get(&session).map(etag).unwrap_or_default();
@@ -159,7 +160,8 @@ impl Rooms {
     /// # Errors
     /// [`Refusal::UnknownSession`], [`Refusal::StaleEtag`].
     pub fn handle_patch(&mut self, id: &ResourceId, patch: &Patch) -> Result<Patched, Refusal> {
-        let id = *self.resources.get(&id.0).ok_or(Refusal::UnknownSession)?;
+        let id = self.resources.get(&Proof::of(&id.0));
+        let id = *id.ok_or(Refusal::UnknownSession)?;
         let session = self.sessions.get_mut(&id).ok_or(Refusal::UnknownSession)?;
         let current = etag(session);
         if patch

@@ -8,6 +8,7 @@ use signaling::node::{Enter, PersonId, Refusal, ResourceId, RoomEvent, SourceKin
 
 use super::effect::{Effect, EndReason};
 use super::person::{Person, Presence};
+use super::proof::Proof;
 use super::session::Owner;
 use super::{Rooms, random};
 
@@ -40,7 +41,7 @@ impl Rooms {
             token: token.clone(),
         };
         let person = self.add_person(&request.room, request.name.clone(), presence);
-        self.tokens.insert(token.clone(), person.clone());
+        self.tokens.insert(Proof::of(&token), person.clone());
         Ok(self.admit(person, request.room.clone(), token))
     }
 
@@ -51,7 +52,7 @@ impl Rooms {
     pub fn handle_resume(&mut self, token: &str) -> Result<Entry, Refusal> {
         let person = self
             .tokens
-            .get(token)
+            .get(&Proof::of(token))
             .cloned()
             .ok_or(Refusal::UnknownSession)?;
         let known = self
@@ -93,7 +94,7 @@ impl Rooms {
         };
         match &person.presence {
             Presence::Page { token } | Presence::Suspended { token, .. } => {
-                self.tokens.remove(token);
+                self.tokens.remove(&Proof::of(token));
             }
             Presence::Encoder | Presence::Document { .. } => {}
         }
@@ -113,7 +114,7 @@ impl Rooms {
     pub fn handle_disconnect(&mut self, ResourceId(resource): &ResourceId) -> Result<(), Refusal> {
         let id = *self
             .resources
-            .get(resource)
+            .get(&Proof::of(resource))
             .ok_or(Refusal::UnknownSession)?;
         let owner = self.sessions.get(&id).map(|session| session.owner.clone());
         match owner.ok_or(Refusal::UnknownSession)? {
@@ -302,7 +303,7 @@ impl Rooms {
                 continue;
             };
             if let Presence::Page { token } | Presence::Suspended { token, .. } = person.presence {
-                self.tokens.remove(&token);
+                self.tokens.remove(&Proof::of(&token));
             }
         }
         for viewer in viewers {

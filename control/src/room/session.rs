@@ -31,6 +31,8 @@ pub(super) struct Session {
     pub(super) remote_ufrag: String,
     /// How DTLS is spoken: other fingerprints in an offer mean another client altogether.
     pub(super) dtls: DtlsSpec,
+    /// SHA-256 fingerprint of our certificate.
+    pub(super) fingerprint: [u8; 32],
     /// `o=` session id of our answers.
     pub(super) sdp_session_id: u64,
     /// `o=` version of the last answer.

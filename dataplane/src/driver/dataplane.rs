@@ -17,11 +17,12 @@ use super::socket::{BindError, Sockets};
 use super::worker::{Inputs, Seat, Started};
 use super::{clock, relay, worker};
 use crate::command::Command;
-use crate::dtls::Certificate;
 use crate::dtls::certificate::CertificateError;
 use crate::dtls::lane::LaneError;
+use crate::dtls::{Certificate, Certificates};
 use crate::engine::{Engine, EngineConfig};
 use crate::event::Event;
+use crate::id::SessionId;
 use crate::limits::{
     COMMAND_QUEUE_LEN, DTLS_QUEUE_LEN, EGRESS_HOLD_MAX, EVENT_QUEUE_LEN, STOP_TIMEOUT,
 };
@@ -102,7 +103,7 @@ pub struct Dataplane {
     infos: Vec<WorkerInfo>,
     /// Closes when the last worker thread is gone, and with it the handshake threads.
     ended: StdReceiver<()>,
-    fingerprint: [u8; 32],
+    certificates: Certificates,
 }
 
 #[derive(Debug)]
@@ -140,18 +141,18 @@ impl Dataplane {
         } else {
             Vec::new()
         };
-        let certificate = Certificate::generate()?;
+        let certificates = Certificates::new(Certificate::generate()?);
         let (to_workers, from_lane): (Vec<_>, Vec<_>) = (0..config.workers)
             .map(|_| mpsc::channel(DTLS_QUEUE_LEN))
             .unzip();
-        let lane = lane::start(config.dtls_threads, &certificate, to_workers)?;
+        let lane = lane::start(config.dtls_threads, &certificates, to_workers)?;
         let (events, events_out) = mpsc::channel(EVENT_QUEUE_LEN);
         let (alive, ended) = channel();
         let mut dataplane = Dataplane {
             workers: Vec::new(),
             infos: Vec::new(),
             ended,
-            fingerprint: certificate.fingerprint(),
+            certificates,
         };
         // Bound after the dataplane so that an early return drops it first: ending the workers
         // waits for the last sender.
@@ -235,7 +236,21 @@ impl Dataplane {
     /// SHA-256 fingerprint of the DTLS certificate, for `a=fingerprint`.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        self.fingerprint
+        let latest = SessionId(u64::MAX);
+        self.certificates.of(latest).fingerprint()
+    }
+
+    /// Gives sessions from `from` on a new certificate, whose fingerprint it returns; those with
+    /// smaller ids keep what they have.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no randomness; then everything stays as it was.
+    pub fn renew_certificate(&self, from: SessionId) -> Result<[u8; 32], CertificateError> {
+        let certificate = Certificate::generate()?;
+        let fingerprint = certificate.fingerprint();
+        self.certificates.renew(from, certificate);
+        Ok(fingerprint)
     }
 
     /// Ends the workers and the handshake threads and waits for them, at most [`STOP_TIMEOUT`]. Peers are not told: close

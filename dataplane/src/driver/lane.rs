@@ -7,13 +7,13 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::command::Command;
 use crate::dtls::lane::LaneError;
-use crate::dtls::{Certificate, Lane};
+use crate::dtls::{Certificates, Lane};
 use crate::event::DtlsInput;
 
 /// Starts the handshake threads, which answer into the given queue of each worker.
 pub(super) fn start(
     threads: usize,
-    certificate: &Certificate,
+    certificates: &Certificates,
     workers: Vec<mpsc::Sender<Command>>,
 ) -> Result<Arc<Lane>, LaneError> {
     let deliver = move |worker: usize, command: Command| {
@@ -30,7 +30,7 @@ pub(super) fn start(
             Err(TrySendError::Full(command)) => _ = worker.blocking_send(command),
         }
     };
-    Ok(Arc::new(Lane::start(threads, certificate, deliver)?))
+    Ok(Arc::new(Lane::start(threads, certificates, deliver)?))
 }
 
 /// One worker's way to the handshake threads; never waits.

@@ -328,7 +328,7 @@ fn tcp_packets_come_back_framed() {
 }
 
 #[test]
-fn a_slow_tcp_reader_holds_nobody_up() {
+fn t_30_a_slow_tcp_reader_holds_nobody_up() {
     on_both(|driver| {
         let rig = Rig::new(driver);
         let mut slow = rig.tcp();
@@ -351,7 +351,7 @@ fn a_slow_tcp_reader_holds_nobody_up() {
 }
 
 #[test]
-fn strangers_cannot_take_every_tcp_place() {
+fn x_05_strangers_cannot_take_every_tcp_place() {
     on_both(|driver| {
         let rig = Rig::new(driver);
         let mut client = rig.tcp();

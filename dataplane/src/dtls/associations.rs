@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
 use super::association::{Association, AssociationEvent};
-use super::certificate::Certificate;
+use super::certificates::Certificates;
 use crate::command::{Command, DtlsSpec};
 use crate::data::DataDrops;
 use crate::event::{CloseReason, DtlsInput};
@@ -16,7 +16,7 @@ use crate::limits::DATA_DROPS_INTERVAL;
 /// Call order: any `handle_*`, then drain `poll_command`, then wait until `poll_timeout` or the
 /// next input.
 pub struct Associations {
-    certificate: Certificate,
+    certificates: Certificates,
     count_max: usize,
     associations: HashMap<SessionId, Entry>,
     deadlines: BTreeSet<(Instant, SessionId)>,
@@ -35,9 +35,9 @@ struct Entry {
 impl Associations {
     /// None yet, and at most `count_max` at once.
     #[must_use]
-    pub fn new(certificate: Certificate, count_max: usize) -> Associations {
+    pub fn new(certificates: impl Into<Certificates>, count_max: usize) -> Associations {
         Associations {
-            certificate,
+            certificates: certificates.into(),
             count_max,
             associations: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -146,7 +146,7 @@ impl Associations {
                 .push_back(Command::DtlsClosed { session, reason });
             return;
         }
-        let association = Association::new(now, &self.certificate, spec);
+        let association = Association::new(now, &self.certificates.of(session), spec);
         self.associations.insert(
             session,
             Entry {
@@ -220,6 +220,7 @@ impl std::fmt::Debug for Associations {
 mod tests {
     use super::*;
     use crate::command::DtlsRole;
+    use crate::dtls::Certificate;
     use crate::limits::HANDSHAKE_TIMEOUT;
 
     fn open(session: u64) -> DtlsInput {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{constant_time, digest};
 use rtc_crypto::RTCCryptoProvider;
 use rtc_crypto::providers::AwsLcRsProvider;
 use webrtc_dtls::crypto::Certificate as DtlsCertificate;
 
 use crate::command::Fingerprint;
 
-/// The node's self-signed certificate: ECDSA over P-256, one per process. Cloning shares the key.
+/// A self-signed certificate of the node: ECDSA over P-256. Cloning shares the key.
 #[derive(Clone)]
 pub struct Certificate {
     inner: Arc<Inner>,
@@ -92,7 +92,9 @@ pub(super) fn matches_fingerprints(der: &[u8], announced: &[Fingerprint]) -> boo
                 Fingerprint::Sha384(hash) => (&digest::SHA384, hash),
                 Fingerprint::Sha512(hash) => (&digest::SHA512, hash),
             };
-            digest::digest(algorithm, der).as_ref() == expected
+            // Both are public; in constant time all the same, so that nobody need ask.
+            let digest = digest::digest(algorithm, der);
+            constant_time::verify_slices_are_equal(digest.as_ref(), expected).is_ok()
         })
 }
 

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn our_order_wins_over_the_clients() {
+    fn t_17_our_order_of_suites_wins_over_the_clients() {
         let body = hello(DTLS_1_2, &[0xc02b, 0xcca9], Some(&[0x0001, 0x0008, 0x0007]));
         let choice = ClientHello::parse(&body).unwrap().choose().unwrap();
         assert_eq!(
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_do_not_take_is_no_choice() {
+    fn t_19_what_we_do_not_take_is_no_choice() {
         let good = Some(&[0x0007][..]);
         for (why, body) in [
             ("DTLS 1.0", hello([0xfe, 0xff], &[0xcca9], good)),

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::associations::Associations;
-use super::certificate::Certificate;
+use super::certificates::Certificates;
 use crate::command::Command;
 use crate::data::DataRequest;
 use crate::event::DtlsInput;
@@ -59,10 +59,10 @@ impl Lane {
     /// Fails when the system gives no thread.
     pub fn start(
         threads: usize,
-        certificate: &Certificate,
+        certificates: impl Into<Certificates>,
         deliver: impl Fn(usize, Command) + Clone + Send + 'static,
     ) -> Result<Lane, LaneError> {
-        let threads = threads.max(1);
+        let (threads, certificates) = (threads.max(1), certificates.into());
         let mut lane = Lane {
             threads: Vec::with_capacity(threads),
         };
@@ -70,7 +70,7 @@ impl Lane {
             let (datagrams, work) = mpsc::sync_channel(DTLS_QUEUE_LEN.div_ceil(threads));
             let (changes, changed) = mpsc::channel();
             let runner = Runner {
-                certificate: certificate.clone(),
+                certificates: certificates.clone(),
                 workers: HashMap::new(),
                 work,
                 changed,
@@ -155,7 +155,7 @@ fn is_message(request: &DataRequest) -> bool {
 
 /// What one thread owns.
 struct Runner<F> {
-    certificate: Certificate,
+    certificates: Certificates,
     /// The associations of each worker, so that each worker has its own bound.
     workers: HashMap<usize, Associations>,
     work: Receiver<Work>,
@@ -194,11 +194,11 @@ impl<F: Fn(usize, Command)> Runner<F> {
     }
 
     fn take(&mut self, worker: usize, input: DtlsInput) {
-        let certificate = &self.certificate;
+        let certificates = &self.certificates;
         let associations = self
             .workers
             .entry(worker)
-            .or_insert_with(|| Associations::new(certificate.clone(), ASSOCIATIONS_MAX));
+            .or_insert_with(|| Associations::new(certificates, ASSOCIATIONS_MAX));
         let session = session_of(&input);
         // A panic on one peer's bytes ends that peer's session and nobody else's.
         let run = AssertUnwindSafe(|| associations.handle_input(now(), input));
@@ -253,7 +253,7 @@ fn yield_to_media() {
 mod tests {
     use super::*;
     use crate::command::{DtlsRole, DtlsSpec, Fingerprint};
-    use crate::dtls::{Association, AssociationEvent};
+    use crate::dtls::{Association, AssociationEvent, Certificate};
 
     #[test]
     fn a_client_connects_through_the_threads_and_its_close_is_never_lost() {

@@ -16,6 +16,7 @@
 //! In reading order:
 
 pub mod certificate;
+pub mod certificates;
 pub mod client_hello;
 
 mod cookie;
@@ -29,4 +30,5 @@ pub mod lane;
 pub use association::{Association, AssociationEvent};
 pub use associations::Associations;
 pub use certificate::Certificate;
+pub use certificates::Certificates;
 pub use lane::Lane;

@@ -98,7 +98,7 @@ fn a_section_that_wants_another_track_is_fed_anew() {
 }
 
 #[test]
-fn nobody_gets_tracks_of_another_room() {
+fn x_06_nobody_gets_tracks_of_another_room() {
     let mut world = World::new();
     let (ann, eve) = (world.entered("r", "Ann"), world.entered("other", "Eve"));
     world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
@@ -144,6 +144,28 @@ fn new_credentials_restart_ice() {
         attribute(&second, "ice-ufrag")
     );
     assert_ne!(attribute(&first, "ice-pwd"), attribute(&second, "ice-pwd"));
+}
+
+#[test]
+fn a_new_certificate_of_ours_is_told_to_new_sessions_and_old_ones_hear_of_theirs() {
+    let mut world = World::new();
+    let (ann, bob) = (world.entered("r", "Ann"), world.entered("r", "Bob"));
+    let first = world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
+    let next = world.rooms.next_session();
+    world.rooms.handle_certificate([8; 32]);
+    let again = world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
+    let other = world.offer(&bob, &BOB.page(&CAMERA_AND_MICROPHONE, &[]));
+    let [first, again, other] =
+        [&first, &again, &other].map(|answer| attribute(answer, "fingerprint"));
+    assert_eq!(
+        first, again,
+        "a client that offers again is in the middle of a call"
+    );
+    assert!(
+        first.ends_with(":07") && other.ends_with(":08"),
+        "{first} {other}"
+    );
+    assert!(world.rooms.next_session().0 > next.0);
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn members_meet_people_of_the_page_under_their_documents_ids() {
 }
 
 #[test]
-fn a_member_cannot_be_somebody_else() {
+fn x_06_a_member_cannot_be_somebody_else() {
     let mut world = World::new();
     let ann = world.entered("m", "Ann");
     let refused = world.rooms.handle_request(&member(&ann.0, BOB, &[]));
