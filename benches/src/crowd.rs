@@ -117,7 +117,7 @@ impl Crowd {
             workers: cores.len(),
             driver: DriverChoice::Auto,
             sessions_max: 10_000,
-            publisher_bitrate_bps_max: 2_500_000,
+            publisher_bitrate_bps_max: 1_000_000_000_000,
             egress_hold: EGRESS_HOLD_DEFAULT,
             audio_speakers: 0,
             dtls_threads: 1,

@@ -32,7 +32,7 @@ impl Scene {
             epoch: (now, UNIX_EPOCH + Duration::from_secs(1_000_000)),
             seed: 42,
             sessions_max: 1_000,
-            publisher_bitrate_bps_max: 2_500_000,
+            publisher_bitrate_bps_max: 1_000_000_000_000,
             hold_max: Duration::ZERO,
             audio_speakers: 0,
         });

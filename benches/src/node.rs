@@ -200,7 +200,7 @@ fn serve(clients: &str) -> io::Result<()> {
         workers: 1,
         driver: DriverChoice::Auto,
         sessions_max: SESSIONS_MAX,
-        publisher_bitrate_bps_max: 2_500_000,
+        publisher_bitrate_bps_max: 1_000_000_000_000,
         egress_hold: EGRESS_HOLD_DEFAULT,
         audio_speakers: 0,
         dtls_threads: DTLS_THREADS,

@@ -51,7 +51,7 @@ impl Server {
             workers: 1,
             driver,
             sessions_max: 1_000,
-            publisher_bitrate_bps_max: 2_500_000,
+            publisher_bitrate_bps_max: 1_000_000_000_000,
             egress_hold: hold,
             audio_speakers: 0,
             dtls_threads: 1,

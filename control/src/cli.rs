@@ -200,7 +200,8 @@ pub struct Settings {
         help_heading = "Limits"
     )]
     pub egress_bps: Option<Bitrate>,
-    /// Bits per second that one publisher is told it may send, such as 2500k [default: 6M]
+    /// Bits per second that one publisher is told it may send, such as 2500k; four times as much
+    /// and 40M at least are taken, what is more is dropped [default: 6M]
     #[arg(
         long,
         env = "MILLRACE_PUBLISHER_BITRATE",

@@ -96,6 +96,10 @@ counters! {
     drop_stun_integrity,
     /// Dropped: a nomination that was recorded and repeated from another address.
     drop_stun_replayed,
+    /// Dropped: a check from the address where another session is connected.
+    drop_stun_path_held,
+    /// Dropped: media of a client that sends far more than it was told it may.
+    drop_over_rate,
     /// Dropped: malformed RTP.
     drop_rtp_malformed,
     /// Dropped: malformed RTCP.

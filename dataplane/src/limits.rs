@@ -41,6 +41,17 @@ pub const PATHS_PER_SESSION_MAX: usize = 16;
 /// some minutes, at one every 2.5 s.
 pub const NOMINATIONS_REMEMBERED_MAX: usize = 64;
 
+/// A connected session's path is not another's for the asking as long as checks came by it within this
+/// time: browsers send them every 2.5 s (Chromium), or every 4 to 6 s (RFC 7675 section 5.1).
+pub const PATH_HELD: Duration = Duration::from_secs(7);
+
+/// A client that sends this many times as much media as publishers are told they may is cut to that..
+pub const INTAKE_FACTOR: u64 = 4;
+
+/// ..or to this much, in bytes per second, where that is more: three encodings of a large screen, their
+/// repairs, and what a browser probes with.
+pub const INTAKE_BYTES_PER_SECOND_MIN: u64 = 5_000_000;
+
 /// Largest datagram taken or made, in bytes: an Ethernet frame without its headers.
 pub const DATAGRAM_BYTES_MAX: usize = 1500;
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Engine;
 use super::ice::Credentials;
+use super::intake::Intake;
 use super::sender::{FeedState, Sender, SenderKey};
 use super::session::{Keys, Session, SessionKey};
 use super::track::{Home, Track, TrackKey, encodings_len};
@@ -90,7 +91,10 @@ impl Engine {
         }
         let (id, ufrag) = (spec.session, spec.ice.local_ufrag.clone());
         let rtcp_ssrc = Ssrc(self.random.next() as u32);
-        let key = self.sessions.insert(Session::new(now, spec, rtcp_ssrc));
+        let intake = Intake::new(now, self.intake_max);
+        let key = self
+            .sessions
+            .insert(Session::new(now, spec, rtcp_ssrc, intake));
         self.names.sessions.insert(id, key);
         self.ufrags
             .insert(ufrag.into_bytes().into_boxed_slice(), key);

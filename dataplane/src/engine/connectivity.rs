@@ -41,6 +41,10 @@ impl Engine {
             self.counters.drop_stun_replayed += 1;
             return;
         }
+        if self.is_held(now, key, path) {
+            self.counters.drop_stun_path_held += 1;
+            return;
+        }
         let transaction = request.transaction();
         let is_sound = request.unknown_attribute().is_none() && request.ice_controlled().is_none();
         let queued = self.outbox.push_with(path, |out| {
@@ -64,6 +68,14 @@ impl Engine {
         }
     }
 
+    /// Whether another session is connected by this path, and its client is there: anybody may have a
+    /// session of their own and send its checks from an address that they forge.
+    fn is_held(&self, now: Instant, key: SessionKey, path: Path) -> bool {
+        let holder = self.paths.get(&path).filter(|holder| **holder != key);
+        let holder = holder.and_then(|holder| self.sessions.get(*holder));
+        holder.is_some_and(|holder| holder.is_connected && holder.ice.holds(now, path))
+    }
+
     fn handle_valid_check(
         &mut self,
         now: Instant,
@@ -71,8 +83,8 @@ impl Engine {
         path: Path,
         request: &BindingRequest<'_>,
     ) {
-        // The last session to prove that it lives behind an address has it: a client that was
-        // reloaded may come from the same port.
+        // The last session to prove that it lives behind an address has it, unless somebody is there:
+        // a client that was reloaded may come from the same port.
         if let Some(before) = self.paths.insert(path, key).filter(|before| *before != key)
             && let Some(other) = self.sessions.get_mut(before)
         {

@@ -16,7 +16,7 @@ impl Engine {
     pub(super) fn handle_rtcp(&mut self, now: Instant, key: SessionKey, packet: &[u8]) {
         // Taken out while it is read, so that what it says can change everything else.
         let mut plain = std::mem::take(&mut self.rtcp_plain);
-        if let Some(len) = self.open_rtcp(key, packet, &mut plain) {
+        if let Some(len) = self.open_rtcp(now, key, packet, &mut plain) {
             self.counters.rtcp_received += 1;
             for packet in rtcp::packets(plain.get(..len).unwrap_or_default()) {
                 match packet {
@@ -28,12 +28,22 @@ impl Engine {
         self.rtcp_plain = plain;
     }
 
-    fn open_rtcp(&mut self, key: SessionKey, packet: &[u8], plain: &mut [u8]) -> Option<usize> {
+    fn open_rtcp(
+        &mut self,
+        now: Instant,
+        key: SessionKey,
+        packet: &[u8],
+        plain: &mut [u8],
+    ) -> Option<usize> {
         let session = self.sessions.get_mut(key)?;
         let Some(keys) = &mut session.keys else {
             self.counters.drop_no_keys += 1;
             return None;
         };
+        if !session.intake.take(now, packet.len(), self.intake_max) {
+            self.counters.drop_over_rate += 1;
+            return None;
+        }
         match keys.rtcp.open(packet, plain) {
             Ok(len) => return Some(len),
             Err(RtcpRefused::Unauthenticated) => self.counters.drop_unauthenticated += 1,

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::command::IceSpec;
-use crate::limits::{NOMINATIONS_REMEMBERED_MAX, PATHS_PER_SESSION_MAX};
+use crate::limits::{NOMINATIONS_REMEMBERED_MAX, PATH_HELD, PATHS_PER_SESSION_MAX};
 use crate::transmit::Path;
 use crate::wire::{BindingRequest, IntegrityKey};
 
@@ -121,6 +121,14 @@ impl Ice {
         self.nominations
             .iter()
             .any(|(known, by)| *known == transaction && Some(*by) != number)
+    }
+
+    /// Whether the session's media goes by this path and a check came by it lately: its client is there.
+    pub(super) fn holds(&self, now: Instant, path: Path) -> bool {
+        let known = self.paths.iter().find(|known| known.path == path);
+        self.media == Some(path)
+            && known
+                .is_some_and(|known| now.saturating_duration_since(known.checked_at) < PATH_HELD)
     }
 
     /// An authentic check arrived from `path`, and was not replayed.

@@ -24,6 +24,7 @@ const OSN_LEN: usize = 2;
 enum Refused {
     Malformed,
     NoKeys,
+    OverRate,
     UnknownSource,
     UnknownFormat,
     Replayed,
@@ -35,6 +36,7 @@ impl Refused {
         match self {
             Refused::Malformed => counters.drop_rtp_malformed += 1,
             Refused::NoKeys => counters.drop_no_keys += 1,
+            Refused::OverRate => counters.drop_over_rate += 1,
             Refused::UnknownSource => counters.drop_unknown_ssrc += 1,
             Refused::UnknownFormat => counters.drop_unknown_format += 1,
             Refused::Replayed => counters.drop_replayed += 1,
@@ -142,6 +144,9 @@ impl Engine {
         let session = self.sessions.get_mut(key).ok_or(Refused::UnknownSource)?;
         if session.keys.is_none() {
             return Err(Refused::NoKeys);
+        }
+        if !session.intake.take(now, packet.len(), self.intake_max) {
+            return Err(Refused::OverRate);
         }
         let known = session
             .sources

@@ -21,6 +21,7 @@ mod floor;
 mod hold;
 mod ice;
 mod ingest;
+mod intake;
 mod keyframe;
 mod layers;
 mod log;
@@ -114,6 +115,8 @@ pub struct Engine {
     clock: Clock,
     random: Random,
     counters: Counters,
+    /// How much each client may send, in bytes per second.
+    intake_max: u64,
     sessions: Slab<Session>,
     tracks: Slab<Track>,
     senders: Slab<Sender>,
@@ -179,6 +182,7 @@ impl Engine {
             clock,
             random,
             counters: Counters::default(),
+            intake_max: intake::bytes_per_second_max(config.publisher_bitrate_bps_max),
             sessions: Slab::with_capacity(sessions_max),
             tracks: Slab::with_capacity(sessions_max),
             senders: Slab::with_capacity(sessions_max),

@@ -8,6 +8,7 @@ use super::clock::RemoteClock;
 use super::downlink::{Budget, Downlink};
 use super::hold::{Soon, Wait};
 use super::ice::{Credentials, Ice};
+use super::intake::Intake;
 use super::resend::ResendQueue;
 use super::sender::{Sender, SenderKey};
 use super::slab::{Key, Slab};
@@ -38,6 +39,8 @@ pub(super) struct Session {
     pub(super) data_bytes_max: u32,
     /// There once the handshake is done.
     pub(super) keys: Option<Keys>,
+    /// How much it may send for now.
+    pub(super) intake: Intake,
     /// Whether control knows that media can flow.
     pub(super) is_connected: bool,
     /// Our SSRC in RTCP that belongs to no sender.
@@ -134,7 +137,7 @@ impl Session {
     }
 
     /// A session that waits for its first check.
-    pub(super) fn new(now: Instant, spec: SessionSpec, rtcp_ssrc: Ssrc) -> Session {
+    pub(super) fn new(now: Instant, spec: SessionSpec, rtcp_ssrc: Ssrc, intake: Intake) -> Session {
         Session {
             id: spec.session,
             opened_at: now,
@@ -142,6 +145,7 @@ impl Session {
             dtls: spec.dtls,
             data_bytes_max: 0,
             keys: None,
+            intake,
             is_connected: false,
             rtcp_ssrc,
             tracks: Vec::new(),

@@ -46,7 +46,7 @@ fn a_check_is_answered_and_a_nomination_with_keys_connects() {
 }
 
 #[test]
-fn who_cannot_prove_the_password_gets_no_byte_and_moves_nothing() {
+fn t_14_who_cannot_prove_the_password_gets_no_byte_and_moves_nothing() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
     let forged = check_with_password(&subscriber.ice, "not-the-password-at-all", 9, true);
@@ -81,7 +81,7 @@ fn who_cannot_prove_the_password_gets_no_byte_and_moves_nothing() {
 }
 
 #[test]
-fn only_a_nomination_moves_media() {
+fn t_07_only_a_nomination_moves_media() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
     let home = subscriber.path;
@@ -106,7 +106,7 @@ fn only_a_nomination_moves_media() {
 }
 
 #[test]
-fn a_recorded_nomination_moves_nothing_when_somebody_else_repeats_it() {
+fn t_15_a_recorded_nomination_moves_nothing_when_somebody_else_repeats_it() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
     let recorded = check(&subscriber.ice, 200, true);

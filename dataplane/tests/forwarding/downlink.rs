@@ -218,7 +218,7 @@ fn what_arrives_is_followed_by_probes_of_padding_that_are_few() {
 }
 
 #[test]
-fn feedback_that_lies_is_counted_and_changes_nothing() {
+fn t_27_feedback_that_lies_is_counted_and_changes_nothing() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = pair(&mut world, true);
     publisher.send(&mut world, &video(7, 1, &[1; 700]).packet());

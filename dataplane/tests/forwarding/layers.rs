@@ -298,7 +298,7 @@ fn an_encoding_that_stops_without_a_word_is_replaced_and_taken_up_again() {
 }
 
 #[test]
-fn packets_of_rids_that_were_never_announced_go_nowhere() {
+fn t_28_packets_of_rids_that_were_never_announced_go_nowhere() {
     let mut scene = Scene::new(by_rid());
     for number in 0..1_000_u32 {
         let rid = format!("r{number}");
@@ -373,7 +373,7 @@ fn a_renegotiation_that_ends_simulcast_leaves_the_smallest_encoding() {
 
 /// ATTACKS.md T-26.
 #[test]
-fn thousands_of_requests_for_a_key_frame_become_one_each_half_second() {
+fn t_26_thousands_of_requests_for_a_key_frame_become_one_each_half_second() {
     let mut scene = Scene::new(by_rid());
     scene.run(60, &[]);
     let ask = || -> Vec<Box<dyn rtcp::Packet>> {
@@ -404,7 +404,7 @@ fn thousands_of_requests_for_a_key_frame_become_one_each_half_second() {
 
 /// ATTACKS.md T-23 and T-24.
 #[test]
-fn descriptors_that_lie_harm_nobody_and_pictures_go_on() {
+fn t_24_descriptors_that_lie_harm_nobody_and_pictures_go_on() {
     let mut scene = Scene::new(by_rid());
     scene.run(60, &[]);
     let mut seed = 0x1234_5678_9abc_def0_u64;

@@ -128,7 +128,7 @@ fn who_was_away_for_a_whole_number_space_still_decrypts_what_comes_then() {
 }
 
 #[test]
-fn a_track_and_a_sender_that_come_back_go_on_with_their_packet_indices() {
+fn t_21_a_track_and_a_sender_that_come_back_go_on_with_their_packet_indices() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
     for sequence in 65_000..66_000u32 {
@@ -172,7 +172,7 @@ fn a_packet_that_no_burst_could_hold_is_not_taken() {
 }
 
 #[test]
-fn a_flood_of_nacks_costs_no_more_than_the_budget() {
+fn t_25_a_flood_of_nacks_costs_no_more_than_the_budget() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
     for sequence in 0..400 {
@@ -196,6 +196,37 @@ fn a_flood_of_nacks_costs_no_more_than_the_budget() {
     }
     assert!((130..300).contains(&resent), "{resent}");
     assert!(world.counters().drop_nack_budget > 50);
+}
+
+#[test]
+fn t_25_nacks_for_every_number_there_is_cost_no_more_than_the_budget() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    for sequence in 0..400 {
+        publisher.send(&mut world, &video(7, sequence, &[1; 1_000]).packet());
+        world.drain();
+    }
+    subscriber.media(&mut world);
+    let all: Vec<u16> = (0..=u16::MAX).collect();
+    let pairs = nack_pairs_from_sequence_numbers(&all);
+    let mut resent = 0;
+    // As fast as a client may send control packets at all.
+    for _ in 0..100 {
+        for nacks in pairs.chunks(250) {
+            let nack = TransportLayerNack {
+                sender_ssrc: 1,
+                media_ssrc: 0x5001,
+                nacks: nacks.to_vec(),
+            };
+            subscriber.send_rtcp(&mut world, &[Box::new(nack)]);
+        }
+        resent += subscriber.media(&mut world).len();
+        world.ms(10);
+    }
+    // What was saved up, three tenths of what was sent, and the floor of a second.
+    assert!((130..300).contains(&resent), "{resent}");
+    let counters = world.counters();
+    assert!(counters.drop_nack_too_late > 1_000_000, "{counters:?}");
 }
 
 #[test]
@@ -244,7 +275,7 @@ fn a_hole_on_the_publishers_side_is_asked_for_and_filled_by_its_retransmission()
 }
 
 #[test]
-fn no_packet_index_is_ever_used_for_two_contents() {
+fn t_21_no_packet_index_is_ever_used_for_two_contents() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, false);
     let mut random = 88_172_645_463_325_252u64;

@@ -1,6 +1,7 @@
 //! What people notice: packets of a publisher at its subscribers, through the whole engine, with
 //! the cryptography and the packets of other libraries at both ends.
 
+mod attacks;
 mod connectivity;
 mod control;
 mod data;

@@ -147,7 +147,7 @@ fn numbers_continue_when_another_track_feeds_the_sender() {
 }
 
 #[test]
-fn a_publisher_that_changes_its_ssrc_goes_on_without_a_gap_and_stragglers_stay_out() {
+fn t_21_a_publisher_that_changes_its_ssrc_goes_on_without_a_gap_and_stragglers_stay_out() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
     let mut received = Vec::new();

@@ -189,7 +189,7 @@ impl Peer {
         };
         world.command(Command::Open(Box::new(spec)));
         let address = SocketAddr::from(([192, 0, 2, number as u8], 5_000));
-        let seeds = [number as u8, 100 + number as u8];
+        let seeds = [number as u8, (number as u8).wrapping_add(100)];
         let [receive, send] = seeds.map(|seed| context_with(seed, profile));
         Peer {
             session: SessionId(number),
@@ -219,7 +219,8 @@ impl Peer {
     /// The handshake threads say that it is done.
     pub(crate) fn handshake(&self, world: &mut World) {
         let number = self.session.0 as u8;
-        let [receive, send] = [number, 100 + number].map(|seed| master(seed, self.profile));
+        let [receive, send] =
+            [number, number.wrapping_add(100)].map(|seed| master(seed, self.profile));
         let keys = Box::new(SrtpKeys {
             profile: self.profile,
             receive,
@@ -233,7 +234,7 @@ impl Peer {
 
     /// Sends a connectivity check from the client's path.
     pub(crate) fn check(&mut self, world: &mut World, nominate: bool) {
-        self.transactions += 1;
+        self.transactions = self.transactions.wrapping_add(1);
         let check = check(&self.ice, self.transactions, nominate);
         world.arrive(self.path, &check);
         world.drain();
@@ -305,7 +306,7 @@ pub(crate) fn context(seed: u8) -> Context {
     context_with(seed, SrtpProfile::AeadAes128Gcm)
 }
 
-fn master(seed: u8, profile: SrtpProfile) -> MasterKey {
+pub(crate) fn master(seed: u8, profile: SrtpProfile) -> MasterKey {
     let (key_len, salt_len) = match profile {
         SrtpProfile::AeadAes128Gcm => (16, 12),
         SrtpProfile::AeadAes256Gcm => (32, 12),
