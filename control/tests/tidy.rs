@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -114,6 +115,123 @@ fn nothing_is_left_for_later() {
             );
         }
     }
+}
+
+/// Where code may log: what does IO, and the shells of threads.
+const LOGGING: [&str; 2] = ["dataplane/src/driver/", "dataplane/src/dtls/lane.rs"];
+
+#[test]
+fn t_06_and_t_16_the_packet_path_logs_nothing() {
+    for (path, text) in files("rs") {
+        if !path.starts_with("dataplane/src/") || LOGGING.iter().any(|home| path.starts_with(home))
+        {
+            continue;
+        }
+        let logs = ["tracing::", "log::", "println!", "eprintln!"];
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let line = code.lines().find(|line| {
+            let is_comment = line.trim_start().starts_with("//");
+            let is_own = line.contains("super::log::") || line.contains("engine::log");
+            !is_comment && !is_own && logs.iter().any(|word| line.contains(word))
+        });
+        assert_eq!(
+            line, None,
+            "{path} logs; a peer must not be able to fill a disk"
+        );
+    }
+}
+
+#[test]
+fn x_11_the_page_makes_no_markup_of_text() {
+    let words = [
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "srcdoc",
+        "eval(",
+        "new Function",
+        "DOMParser",
+        "createContextualFragment",
+        "setHTMLUnsafe",
+        "javascript:",
+    ];
+    let pages = ["js", "html"].into_iter().flat_map(files);
+    for (path, text) in pages.filter(|(path, _)| path.starts_with("signaling/web/")) {
+        for word in words {
+            assert!(
+                !text.contains(word) || path.contains("/tests/"),
+                "{path} holds {word}: names and chat are whatever people type"
+            );
+        }
+    }
+}
+
+/// The cases of ATTACKS.md; there is no tenth.
+const CASES: std::ops::RangeInclusive<u32> = 1..=34;
+
+/// The case by which a part of a test's name begins: `t_01` or `x_01_..`.
+fn case_of(part: &str) -> Option<String> {
+    let (letter, rest) = part.split_at_checked(2)?;
+    let (number, rest) = rest.split_at_checked(2)?;
+    let is_case = matches!(letter, "t_" | "x_") && number.bytes().all(|b| b.is_ascii_digit());
+    let ends = rest.is_empty() || rest.starts_with('_');
+    (is_case && ends).then(|| part[..4].replace('_', "-").to_uppercase())
+}
+
+/// The cases by which a test is named: `t_06_and_t_16_..` has two.
+fn cases_of(name: &str) -> Vec<String> {
+    name.split("_and_").filter_map(case_of).collect()
+}
+
+#[test]
+fn every_attack_is_told_with_its_tests_and_every_test_is_told() {
+    let document = fs::read_to_string(top().join("docs/security.md")).unwrap();
+    let mut told = BTreeSet::new();
+    let mut rows = BTreeSet::new();
+    for row in document.lines().filter(|line| is_row(line)) {
+        let case = row[2..].split(' ').next().unwrap().to_owned();
+        for test in row.split('`').filter(|part| part.contains(".rs::")) {
+            let (file, name) = test.split_once("::").unwrap();
+            assert!(
+                cases_of(name).contains(&case),
+                "{name} stands in the row of {case}"
+            );
+            told.insert((file.to_owned(), name.to_owned()));
+        }
+        rows.insert(case);
+    }
+    for number in CASES.filter(|number| *number != 10) {
+        let case = format!("T-{number:02}");
+        assert!(rows.contains(&case), "docs/security.md has no row {case}");
+    }
+    let mut there = BTreeSet::new();
+    for (path, text) in files("rs") {
+        let names = text.lines().filter_map(|line| {
+            let name = line
+                .trim_start()
+                .trim_start_matches("async ")
+                .strip_prefix("fn ")?;
+            name.strip_suffix("() {")
+                .filter(|name| case_of(name).is_some())
+        });
+        there.extend(names.map(|name| (path.clone(), name.to_owned())));
+    }
+    let missing: Vec<_> = told.difference(&there).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/security.md tells of tests that are not there: {missing:?}"
+    );
+    let untold: Vec<_> = there.difference(&told).collect();
+    assert!(
+        untold.is_empty(),
+        "docs/security.md does not tell of {untold:?}"
+    );
+}
+
+/// Whether a line of the document is a row of its table.
+fn is_row(line: &str) -> bool {
+    ["| T-", "| X-"].iter().any(|start| line.starts_with(start))
 }
 
 fn top() -> PathBuf {

@@ -303,7 +303,7 @@ fn ice_restart_from_a_new_address_keeps_the_media() {
 }
 
 #[test]
-fn a_rebound_nat_heals_with_the_next_check() {
+fn t_32_a_rebound_nat_heals_with_the_next_check() {
     let mut meeting = Meeting::of(2, LinkSpec::default());
     meeting.world.run_for(Duration::from_secs(10));
     meeting.world.move_address(meeting.people[0].seat);
@@ -344,7 +344,7 @@ fn a_sender_switches_between_tracks_without_a_seam() {
 }
 
 #[test]
-fn joins_and_leaves_leave_nothing_behind() {
+fn t_29_joins_and_leaves_leave_nothing_behind() {
     let mut meeting = Meeting::of(2, LinkSpec::default());
     let quiet = PublishOptions {
         shape: Shape::QUIET,

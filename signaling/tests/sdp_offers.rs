@@ -153,7 +153,7 @@ fn without(name: &str) -> String {
 }
 
 #[test]
-fn texts_that_are_no_offer_are_refused_with_a_sentence() {
+fn t_12_texts_that_are_no_offer_are_refused_with_a_sentence() {
     let good = of("chromium-sendrecv");
     let section = "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n";
     assert_refused(&[
@@ -198,7 +198,7 @@ fn texts_that_are_no_offer_are_refused_with_a_sentence() {
 }
 
 #[test]
-fn transports_that_cannot_be_served_are_refused_with_a_sentence() {
+fn t_11_and_t_12_transports_that_cannot_be_served_are_refused_with_a_sentence() {
     let good = of("chromium-sendrecv");
     let fingerprint = good
         .lines()
@@ -229,7 +229,7 @@ fn transports_that_cannot_be_served_are_refused_with_a_sentence() {
 }
 
 #[test]
-fn codecs_and_sources_that_conflict_are_refused_with_a_sentence() {
+fn t_12_codecs_and_sources_that_conflict_are_refused_with_a_sentence() {
     let good = of("chromium-sendrecv");
     assert_refused(&[
         (
@@ -507,7 +507,7 @@ impl Random {
 }
 
 #[test]
-fn mutated_offers_never_panic_and_are_answered_readably() {
+fn t_12_mutated_offers_never_panic_and_are_answered_readably() {
     const SEED: u64 = 0x5eed_0ffe_4a11_ed00;
     const ROUNDS: usize = 150;
     let offers: Vec<Vec<String>> = recorded()

@@ -72,7 +72,7 @@ fn what_arrives_proves_that_there_is_room_and_a_small_stream_keeps_it() {
 }
 
 #[test]
-fn feedback_of_what_was_never_sent_changes_nothing() {
+fn t_27_feedback_of_what_was_never_sent_changes_nothing() {
     let start = Instant::now();
     let mut estimator = Estimator::new(start);
     let ticks = [Some(5); 100];
@@ -90,7 +90,7 @@ fn feedback_of_what_was_never_sent_changes_nothing() {
 }
 
 #[test]
-fn a_receiver_that_claims_ten_gigabits_gets_what_it_was_sent_and_a_half() {
+fn t_27_a_receiver_that_claims_ten_gigabits_gets_what_it_was_sent_and_a_half() {
     let start = Instant::now();
     let mut estimator = Estimator::new(start);
     run(&mut estimator, start, (0, 30_000), 1_000_000, |tick| {
@@ -103,7 +103,7 @@ fn a_receiver_that_claims_ten_gigabits_gets_what_it_was_sent_and_a_half() {
 }
 
 #[test]
-fn times_that_wrap_are_one_clock() {
+fn t_27_times_that_wrap_are_one_clock() {
     let start = Instant::now();
     let mut estimator = Estimator::new(start);
     // The 24 bits of 64 ms end in the middle.
@@ -116,7 +116,7 @@ fn times_that_wrap_are_one_clock() {
 }
 
 #[test]
-fn any_feedback_leaves_the_estimate_within_its_bounds() {
+fn t_27_any_feedback_leaves_the_estimate_within_its_bounds() {
     let start = Instant::now();
     let mut random = Generator::new(23);
     for _ in 0..40 {

@@ -76,6 +76,11 @@ impl PublishOptions {
 impl World {
     /// Puts a client behind a network with the same faults both ways.
     pub fn join(&mut self, network: LinkSpec) -> SeatId {
+        self.join_as(network, self.certificate.fingerprint())
+    }
+
+    /// The same for somebody whose SDP announced a certificate of this fingerprint, whatever they have.
+    pub fn join_as(&mut self, network: LinkSpec, announced: [u8; 32]) -> SeatId {
         let number = self.next_number();
         let seat = SeatId(number as usize);
         let session = SessionId(number);
@@ -101,7 +106,7 @@ impl World {
             ice: as_server(&ice),
             dtls: DtlsSpec {
                 role: DtlsRole::Server,
-                fingerprints: vec![Fingerprint::Sha256(self.certificate.fingerprint())],
+                fingerprints: vec![Fingerprint::Sha256(announced)],
             },
             cname: format!("peer-{number}"),
         };

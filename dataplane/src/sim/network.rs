@@ -60,6 +60,8 @@ pub struct LinkSpec {
     pub rate_bps: Option<u64>,
     /// Bytes that wait for a link with a rate; more is lost.
     pub queue_bytes_max: usize,
+    /// Longest datagram that it carries; longer ones are lost.
+    pub datagram_bytes_max: usize,
     /// Loss in bursts, besides that at random.
     pub bursts: Option<LossBursts>,
 }
@@ -86,6 +88,7 @@ impl Default for LinkSpec {
             duplicate: 0.0,
             rate_bps: None,
             queue_bytes_max: 256 * 1024,
+            datagram_bytes_max: usize::MAX,
             bursts: None,
         }
     }
@@ -193,6 +196,7 @@ impl<T: Clone> Link<T> {
             return;
         };
         let is_lost = self.rng.chance(self.spec.loss) | self.is_lost_in_burst();
+        let is_lost = is_lost || len > self.spec.datagram_bytes_max;
         if is_lost {
             self.counts.lost += 1;
             return;

@@ -281,6 +281,11 @@ impl World {
         }
     }
 
+    /// Time passes and nobody notices: the machine that all of it runs on was asleep.
+    pub fn sleep(&mut self, time: Duration) {
+        self.now += time;
+    }
+
     /// Lets everybody connect.
     ///
     /// # Panics

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn late_packets_are_taken_once_and_old_ones_never() {
+    fn t_21_late_control_packets_are_taken_once_and_old_ones_never() {
         let mut generator = Generator::new(SEED);
         for (profile, _) in PROFILES {
             let (ours, theirs) = pair(&mut generator, profile);
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn no_index_is_used_twice_at_the_end_of_a_key() {
+    fn t_21_no_srtcp_index_is_used_twice_at_the_end_of_a_key() {
         let (ours, theirs) = pair(&mut Generator::new(SEED), SrtpProfile::AeadAes128Gcm);
         let mut seal = RtcpKeys::new(&ours).unwrap();
         let mut open = RtcpKeys::new(&theirs).unwrap();

@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_crate_opens_what_we_seal_across_a_rollover() {
+    fn t_21_the_crate_opens_what_we_seal_across_a_rollover() {
         let mut generator = Generator::new(SEED);
         for (profile, theirs, overhead) in PROFILES {
             let master = master(&mut generator, profile);
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn we_open_what_the_crate_seals_across_a_rollover() {
+    fn t_21_we_open_what_the_crate_seals_across_a_rollover() {
         let mut generator = Generator::new(SEED);
         for (profile, theirs, overhead) in PROFILES {
             let master = master(&mut generator, profile);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_byte_and_every_length_is_refused() {
+    fn t_08_every_changed_byte_and_every_length_is_refused() {
         let mut generator = Generator::new(SEED);
         for (profile, _, overhead) in PROFILES {
             let master = master(&mut generator, profile);

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrap_with_loss_and_late_packets_on_both_sides() {
+    fn t_21_a_wrap_with_loss_and_late_packets_on_both_sides() {
         let mut window = SequenceWindow::new();
         assert_eq!(receive(&mut window, 65_000), Some(65_000));
         assert_eq!(receive(&mut window, 65_530), Some(65_530));
@@ -203,7 +203,7 @@ mod tests {
 
     /// Loss, reordering and duplicates over many wraps, beside a set of everything accepted.
     #[test]
-    fn a_long_and_bad_path_beside_an_oracle() {
+    fn t_21_a_long_and_bad_path_beside_an_oracle() {
         for seed in 0..8 {
             let mut generator = Generator::new(SEED + seed);
             let mut window = SequenceWindow::new();

@@ -19,7 +19,7 @@ fn hex(digits: &str) -> Vec<u8> {
 
 /// RFC 3711 appendix B.3: key derivation.
 #[test]
-fn session_keys_of_rfc_3711() {
+fn t_21_session_keys_of_rfc_3711() {
     let master = MasterKey {
         key: hex("E1F97A0D3E018BE0D64FA32C06DE4139"),
         salt: hex("0EC675AD498AFEEBB6960B3AABE6"),
@@ -42,7 +42,7 @@ fn session_keys_of_rfc_3711() {
 
 /// RFC 6188 section 7.4: key derivation with 256 bits.
 #[test]
-fn session_keys_of_rfc_6188() {
+fn t_21_session_keys_of_rfc_6188() {
     let master = MasterKey {
         key: hex("f0f04914b513f2763a1b1fa130f10e29 98f6f6e43e4309d1e622a0e332b9f1b6"),
         salt: hex("3b04803de51ee7c96423ab5b"),
@@ -66,7 +66,7 @@ fn session_keys_of_rfc_6188() {
 
 /// RFC 3711 appendix B.2: the key stream of AES counter mode.
 #[test]
-fn key_stream_of_rfc_3711() {
+fn t_21_key_stream_of_rfc_3711() {
     let cipher = Cipher::counter_mode(
         &hex("2B7E151628AED2A6ABF7158809CF4F3C"),
         &[0; 20],
@@ -135,7 +135,7 @@ fn check_gcm(cipher: &Cipher, envelope: &Envelope<'_>, payload: &[u8], sealed: &
 
 /// RFC 7714 section 16.1.
 #[test]
-fn srtp_aes_128_gcm_of_rfc_7714() {
+fn t_21_srtp_aes_128_gcm_of_rfc_7714() {
     let key = UnboundKey::new(&AES_128_GCM, &hex("000102030405060708090a0b0c0d0e0f")).unwrap();
     let cipher = Cipher::Gcm {
         key: LessSafeKey::new(key),
@@ -157,7 +157,7 @@ fn srtp_aes_128_gcm_of_rfc_7714() {
 
 /// RFC 7714 section 16.2.
 #[test]
-fn srtp_aes_256_gcm_of_rfc_7714() {
+fn t_21_srtp_aes_256_gcm_of_rfc_7714() {
     let key: Vec<u8> = (0..32).collect();
     let key = UnboundKey::new(&AES_256_GCM, &key).unwrap();
     let cipher = Cipher::Gcm {
@@ -180,7 +180,7 @@ fn srtp_aes_256_gcm_of_rfc_7714() {
 
 /// RFC 7714 section 17.1: SRTCP.
 #[test]
-fn srtcp_aes_128_gcm_of_rfc_7714() {
+fn t_21_srtcp_aes_128_gcm_of_rfc_7714() {
     let key = UnboundKey::new(&AES_128_GCM, &hex("000102030405060708090a0b0c0d0e0f")).unwrap();
     let cipher = Cipher::Gcm {
         key: LessSafeKey::new(key),

@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn short_packets_never_panic() {
+    fn t_08_short_packets_never_panic() {
         short_datagrams(&mut Generator::new(SEED), fuzz::rtp);
         short_datagrams(&mut Generator::new(SEED), fuzz::demultiplexer);
     }
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_extensions_end_where_rfc_8285_says() {
+    fn t_08_odd_extensions_end_where_rfc_8285_says() {
         // Id 15 ends the one-byte form, though elements follow.
         assert_eq!(
             elements(&extended(0xBEDE, &[0x10, 7, 0xF0, 1, 0x20, 8, 0, 0])),
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_run_past_the_end_are_refused() {
+    fn t_08_headers_that_run_past_the_end_are_refused() {
         let packet = extended(0xBEDE, &[0x10, 7, 0, 0]);
         assert_eq!(
             RtpView::parse(&packet[..11]).unwrap_err(),
@@ -417,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_counts_at_least_itself_and_at_most_everything() {
+    fn t_08_padding_counts_at_least_itself_and_at_most_everything() {
         assert_eq!(padding_len(&[]), None);
         assert_eq!(padding_len(&[1, 2, 0]), None);
         assert_eq!(padding_len(&[1, 2, 1]), Some(1));

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn no_changed_byte_of_a_request_stays_unnoticed() {
+    fn t_15_no_changed_byte_of_a_request_stays_unnoticed() {
         let key = IntegrityKey::new(PASSWORD);
         // Bytes 100 and 101 are the fingerprint's type: without it, the rest is as authentic as before.
         for at in (0..100).chain(102..REQUEST.len()) {
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_integrity_is_ignored() {
+    fn t_15_what_follows_integrity_is_ignored() {
         let key = IntegrityKey::new(PASSWORD);
         let late: [(AttrType, &[u8]); 3] = [
             (ATTR_USE_CANDIDATE, &[]),
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_without_what_ice_requires_is_refused() {
+    fn t_15_a_check_without_what_ice_requires_is_refused() {
         let refused = |attributes: &[(AttrType, &[u8])]| {
             BindingRequest::parse(&message(attributes, &[], true)).unwrap_err()
         };
@@ -480,7 +480,29 @@ mod tests {
     }
 
     #[test]
-    fn a_fingerprint_must_match_and_be_last() {
+    fn t_15_integrity_that_comes_first_and_lengths_past_the_end_are_refused() {
+        // What comes behind it is not there.
+        let bytes = message(&[], &CHECK, true);
+        assert_eq!(BindingRequest::parse(&bytes).unwrap_err(), Malformed::Field);
+        // From byte 100 on it is the fingerprint, which may be missing.
+        for at in 20..99 {
+            for len in [0x7f, 0xff] {
+                let mut bytes = REQUEST;
+                // Whatever stands there, some of them are lengths.
+                (bytes[at], bytes[at + 1]) = (len, len);
+                let key = IntegrityKey::new(PASSWORD);
+                let parsed = BindingRequest::parse(&bytes);
+                assert!(
+                    !matches!(parsed, Ok(Some(request)) if request.verify(&key)),
+                    "{at}"
+                );
+                fuzz::stun(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn t_14_a_fingerprint_must_match_and_be_last() {
         let mut wrong = REQUEST;
         wrong[107] ^= 1;
         assert_eq!(

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_addresses_shares_one_bucket_once_the_table_is_full() {
+    fn t_12_a_flood_of_addresses_shares_one_bucket_once_the_table_is_full() {
         let (callers, start) = (Callers::new(1, 2), Instant::now());
         for n in 0..u32::try_from(CALLERS_MAX).unwrap() {
             assert!(callers.take(IpAddr::V4(n.into()), start));

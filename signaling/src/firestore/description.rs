@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_base64_is_refused() {
+    fn t_12_what_is_no_base64_is_refused() {
         for bad in ["%%%%", "v=0\r\no=- 1 2 IN IP4 127.0.0.1", "eyJ0eXBl!", "a"] {
             let sentence = refusal(bad);
             assert!(
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_refused() {
+    fn t_12_what_is_no_json_is_refused() {
         for bad in ["v=0", "{", r#"{"type":"offer","sdp":"#, "\u{0}"] {
             let sentence = refusal(encoded(bad));
             assert!(
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_a_mebibyte_is_refused_for_its_length() {
+    fn t_12_a_document_of_a_mebibyte_is_refused_for_its_length() {
         assert_eq!(
             refusal("A".repeat(1 << 20)),
             "`offer` has 1048576 bytes: at most 524288 are read"

@@ -53,7 +53,7 @@ async fn rooms_that_are_not_there_or_cannot_be_are_refused() {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_cannot_close_rooms() {
+async fn x_07_pages_of_other_origins_cannot_close_rooms() {
     let answer = Caller::new().ask(Method::OPTIONS, "/v1/rooms/tea").await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
 }

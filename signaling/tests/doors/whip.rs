@@ -312,6 +312,23 @@ async fn an_address_that_asks_too_often_is_told_to_wait() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn t_12_of_ten_thousand_offers_at_once_from_one_address_a_few_get_in() {
+    let caller = Caller::new();
+    let mut taken = 0;
+    for _ in 0..10_000 {
+        let answer = caller.post("/v1/rooms/tea/whip", OFFER).await;
+        match answer.status.as_u16() {
+            201 => taken += 1,
+            _ => answer.refuses(429, "too many requests"),
+        }
+    }
+    assert_eq!(taken, DoorOptions::default().requests_burst);
+    let reached = caller.node.calls().len();
+    assert_eq!(reached, taken as usize, "the node hears of no other");
+    assert_eq!(caller.get("/healthz").await.text, "ok\n");
+}
+
 #[tokio::test]
 async fn a_player_chooses_its_layer() {
     let caller = Caller::new();

@@ -359,9 +359,14 @@ async fn messages_out_of_turn_or_shape_end_the_conversation() {
 }
 
 #[tokio::test]
-async fn frames_that_are_no_json_end_the_conversation() {
+async fn t_12_frames_that_are_no_json_end_the_conversation() {
     let served = Served::new().await;
-    for frame in [Message::text("hello"), Message::binary(b"{}".to_vec())] {
+    for frame in [
+        Message::text("hello"),
+        Message::text("[".repeat(200_000)),
+        Message::text("{\"type\":".repeat(20_000)),
+        Message::binary(b"{}".to_vec()),
+    ] {
         let mut client = served.open().await;
         client.0.send(frame).await.unwrap();
         client.fails(4005, "JSON").await;
@@ -376,7 +381,7 @@ async fn frames_that_are_no_json_end_the_conversation() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_too_much_is_stopped() {
+async fn t_12_a_client_that_says_too_much_is_stopped() {
     let served = Served::new().await;
     let mut client = served.joined().await;
     for _ in 0..100 {
@@ -389,7 +394,7 @@ async fn a_client_that_says_too_much_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_dropped() {
+async fn t_30_a_client_that_does_not_read_is_dropped() {
     let served = Served::new().await;
     let client = served.joined().await;
     let node = Arc::clone(&served.node);

@@ -144,7 +144,7 @@ fn chunks(packets: &[Bytes]) -> Vec<(u8, Vec<u8>)> {
 }
 
 #[test]
-fn an_association_is_asked_for_properly_or_not_at_all() {
+fn t_22_an_association_is_asked_for_properly_or_not_at_all() {
     let good = init(TAG, 1 << 20, 10);
     for (what, tag, written) in [
         ("tag 0", 0, vec![(kind::INIT, 0, &init(0, 1 << 20, 10)[..])]),
@@ -176,7 +176,7 @@ fn an_association_is_asked_for_properly_or_not_at_all() {
 }
 
 #[test]
-fn a_repeated_wish_gets_the_same_answer_and_another_one_a_new_association() {
+fn t_22_a_repeated_wish_gets_the_same_answer_and_another_one_a_new_association() {
     let now = start();
     let mut server = DataTransport::new(now, DtlsRole::Server, DATA_MESSAGE_BYTES_MAX);
     let ask = |tag| packet(0, &[(kind::INIT, 0, &init(tag, 1 << 20, 10))]);
@@ -194,7 +194,7 @@ fn a_repeated_wish_gets_the_same_answer_and_another_one_a_new_association() {
 }
 
 #[test]
-fn another_checksum_or_another_tag_is_dropped() {
+fn t_22_another_checksum_or_another_tag_is_dropped() {
     let mut attacker = Attacker::new();
     let abort = packet(attacker.tag, &[(kind::ABORT, 0, &[])]);
     for at in 0..abort.len() {
@@ -215,7 +215,7 @@ fn another_checksum_or_another_tag_is_dropped() {
 }
 
 #[test]
-fn lengths_that_do_not_fit_are_dropped() {
+fn t_22_lengths_that_do_not_fit_are_dropped() {
     let mut attacker = Attacker::new();
     let whole = packet(
         attacker.tag,
@@ -258,7 +258,7 @@ fn lengths_that_do_not_fit_are_dropped() {
 }
 
 #[test]
-fn a_jump_is_not_walked() {
+fn t_22_a_jump_is_not_walked() {
     let mut attacker = Attacker::new();
     for jump in [DATA_FORWARD_MAX + 1, 1 << 30, u32::MAX / 2 - 1] {
         let far = FIRST.wrapping_sub(1).wrapping_add(jump).to_be_bytes();
@@ -277,7 +277,7 @@ fn a_jump_is_not_walked() {
 }
 
 #[test]
-fn chunks_that_wait_for_others_take_bounded_memory() {
+fn t_22_chunks_that_wait_for_others_take_bounded_memory() {
     // A message without end, and messages behind one that never comes: full ones and tiny ones.
     for (flags, step, len) in [(0b00, 0, 1_100), (0b11, 1, 1_100), (0b11, 1, 1)] {
         let mut attacker = Attacker::new();
@@ -298,7 +298,7 @@ fn chunks_that_wait_for_others_take_bounded_memory() {
 }
 
 #[test]
-fn numbers_far_ahead_are_not_kept() {
+fn t_22_numbers_far_ahead_are_not_kept() {
     let mut attacker = Attacker::new();
     // The first is missing, the last is as far away as can be, and the gap is filled for ever.
     for number in 0..20_000_u32 {
@@ -311,7 +311,7 @@ fn numbers_far_ahead_are_not_kept() {
 }
 
 #[test]
-fn streams_are_bounded_and_what_nobody_reads_is_acknowledged() {
+fn t_22_streams_are_bounded_and_what_nobody_reads_is_acknowledged() {
     let mut attacker = Attacker::new();
     let mut acknowledged = None;
     for stream in DATA_STREAMS_MAX..=u16::MAX {
@@ -333,7 +333,7 @@ fn streams_are_bounded_and_what_nobody_reads_is_acknowledged() {
 }
 
 #[test]
-fn resets_that_wait_for_ever_are_few() {
+fn t_22_resets_that_wait_for_ever_are_few() {
     let mut attacker = Attacker::new();
     attacker.open(1);
     let far = attacker.tsn.wrapping_add(1_000_000);
@@ -350,7 +350,7 @@ fn resets_that_wait_for_ever_are_few() {
 }
 
 #[test]
-fn who_never_answers_our_resets_is_cut_off() {
+fn t_22_who_never_answers_our_resets_is_cut_off() {
     let mut attacker = Attacker::new();
     for cycle in 0..10_000 {
         let answers = attacker.open(1);
@@ -375,7 +375,7 @@ fn who_never_answers_our_resets_is_cut_off() {
 }
 
 #[test]
-fn sixty_five_thousand_openings_and_closings_leave_nothing() {
+fn t_22_sixty_five_thousand_openings_and_closings_leave_nothing() {
     let network = LinkSpec {
         latency: Duration::ZERO,
         ..LinkSpec::default()
@@ -400,7 +400,7 @@ fn sixty_five_thousand_openings_and_closings_leave_nothing() {
 }
 
 #[test]
-fn false_acknowledgements_end_nothing_but_the_association() {
+fn t_22_false_acknowledgements_end_nothing_but_the_association() {
     let gaps = |cumulative: u32, from: u16, to: u16| {
         let mut sack = cumulative.to_be_bytes().to_vec();
         sack.extend_from_slice(&(1_u32 << 20).to_be_bytes());
@@ -428,7 +428,7 @@ fn false_acknowledgements_end_nothing_but_the_association() {
 }
 
 #[test]
-fn a_window_of_nothing_is_probed_and_not_flooded() {
+fn t_22_a_window_of_nothing_is_probed_and_not_flooded() {
     let mut attacker = Attacker::new();
     let answers = attacker.open(1);
     let sent = chunks(&answers)
@@ -453,7 +453,7 @@ fn a_window_of_nothing_is_probed_and_not_flooded() {
 }
 
 #[test]
-fn whatever_comes_nothing_panics_and_memory_stays_bounded() {
+fn t_22_whatever_comes_nothing_panics_and_memory_stays_bounded() {
     for seed in 0..2_000 {
         let mut random = Rng::new(seed);
         let len = random.below(4_096);
