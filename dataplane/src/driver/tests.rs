@@ -276,7 +276,9 @@ fn a_flood_while_the_worker_is_busy_waits_in_the_socket() {
             .map(|number| {
                 let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
                 peer.set_read_timeout(Some(PATIENCE)).unwrap();
-                peer.send_to(&number.to_be_bytes(), rig.server).unwrap();
+                // What others on this machine still send to whoever had the port before stays out.
+                peer.connect(rig.server).unwrap();
+                peer.send(&number.to_be_bytes()).unwrap();
                 peer
             })
             .collect();
