@@ -91,6 +91,8 @@ pub struct Snapshot<'a> {
     pub counters: &'a [Counters],
     /// How busy each of them last was, by index.
     pub strain: &'a [Strain],
+    /// How often each of them failed, by index.
+    pub failures: &'a [u64],
     /// Commands that wait for room in a worker's queue.
     pub backlog: usize,
     /// How the Firestore door stands, if there is one.
@@ -124,6 +126,18 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
             ("port", &info.port),
         ];
         page.sample("millrace_worker_info", &labels, 1);
+    }
+    page.family(
+        "millrace_worker_failures_total",
+        "counter",
+        "How often each worker failed and started again; its sessions ended each time.",
+    );
+    for (index, failures) in snapshot.failures.iter().enumerate() {
+        page.sample(
+            "millrace_worker_failures_total",
+            &[("worker", &index)],
+            *failures,
+        );
     }
     page.strain(snapshot.strain);
     page.counters(snapshot.counters);
@@ -312,6 +326,24 @@ mod tests {
     use super::*;
     use crate::firestore::share::{BOUNDS_US, Histogram};
 
+    /// Lines that the page of the test below must have.
+    const SAMPLES: [&str; 14] = [
+        "millrace_rooms 3",
+        "millrace_joins_total{client=\"whip\"} 1",
+        "millrace_joins_total{client=\"page\"} 0",
+        "millrace_sessions_ended_total{reason=\"grace_over\"} 1",
+        "millrace_refusals_total{reason=\"room_full\"} 1",
+        "millrace_rtp_received_total{worker=\"0\"} 7",
+        "millrace_rtp_received_total{worker=\"1\"} 0",
+        "millrace_worker_load_permille{worker=\"0\"} 300",
+        "millrace_worker_failures_total{worker=\"1\"} 2",
+        "millrace_firestore_up 1",
+        "millrace_firestore_answered_total 5",
+        "millrace_firestore_answer_microseconds_bucket{le=\"200\"} 2",
+        "millrace_firestore_answer_microseconds_bucket{le=\"+Inf\"} 11",
+        "millrace_firestore_answer_microseconds_count 11",
+    ];
+
     #[test]
     fn every_line_is_a_comment_or_a_sample_of_the_family_above() {
         let mut tally = Tally::default();
@@ -337,6 +369,7 @@ mod tests {
                 load: Load(300),
                 ..Strain::default()
             }],
+            failures: &[0, 2],
             backlog: 0,
             database: Some(&Standing {
                 ready: Ok(()),
@@ -367,21 +400,7 @@ mod tests {
                 }
             }
         }
-        for sample in [
-            "millrace_rooms 3",
-            "millrace_joins_total{client=\"whip\"} 1",
-            "millrace_joins_total{client=\"page\"} 0",
-            "millrace_sessions_ended_total{reason=\"grace_over\"} 1",
-            "millrace_refusals_total{reason=\"room_full\"} 1",
-            "millrace_rtp_received_total{worker=\"0\"} 7",
-            "millrace_rtp_received_total{worker=\"1\"} 0",
-            "millrace_worker_load_permille{worker=\"0\"} 300",
-            "millrace_firestore_up 1",
-            "millrace_firestore_answered_total 5",
-            "millrace_firestore_answer_microseconds_bucket{le=\"200\"} 2",
-            "millrace_firestore_answer_microseconds_bucket{le=\"+Inf\"} 11",
-            "millrace_firestore_answer_microseconds_count 11",
-        ] {
+        for sample in SAMPLES {
             assert!(page.lines().any(|line| line == sample), "{sample}\n{page}");
         }
     }

@@ -10,6 +10,7 @@ mod requests;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use dataplane::event::Event;
 use signaling::node::{PersonId, Refusal, RoomEvent};
 use signaling::sdp::Candidate;
 use tokio::sync::{Notify, mpsc};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info};
 
 use crate::firestore::shell::Standing;
 use crate::metrics::{self, Snapshot, Strain, Tally};
@@ -81,6 +82,8 @@ struct Workers {
     counters: Vec<Counters>,
     /// How busy each last was.
     strain: Vec<Strain>,
+    /// How often each failed.
+    failures: Vec<u64>,
 }
 
 impl Millrace {
@@ -101,6 +104,7 @@ impl Millrace {
             backlog: infos.iter().map(|_| VecDeque::new()).collect(),
             counters: infos.iter().map(|_| Counters::default()).collect(),
             strain: infos.iter().map(|_| Strain::default()).collect(),
+            failures: vec![0; infos.len()],
             infos,
             dataplane: Some(dataplane),
         };
@@ -132,15 +136,21 @@ impl Millrace {
                     if taken == 0 {
                         return;
                     }
-                    self.decide(|state, now| {
-                        for (worker, event) in batch.drain(..) {
+                    let mut events = batch.drain(..);
+                    while !survived(|| self.decide(|state, now| {
+                        for (worker, event) in events.by_ref() {
                             state.take_in(now, worker, &event);
                         }
-                    });
+                    })) {}
+                    drop(events);
                     tokio::task::yield_now().await;
                 }
-                _ = ticks.tick() => self.decide(|state, now| state.rooms.handle_timeout(now)),
-                _ = renewals.tick() => self.decide(|state, _| state.renew_certificate()),
+                _ = ticks.tick() => {
+                    survived(|| self.decide(|state, now| state.rooms.handle_timeout(now)));
+                }
+                _ = renewals.tick() => {
+                    survived(|| self.decide(|state, _| state.renew_certificate()));
+                }
             }
         }
     }
@@ -218,7 +228,7 @@ impl State {
                     *strain = (&**report).into();
                 }
             }
-            Event::WorkerRestarted => warn!(worker, "a worker failed and started again"),
+            Event::WorkerRestarted => self.workers.on_restarted(worker),
             Event::Chosen {
                 session,
                 sender,
@@ -350,6 +360,7 @@ impl State {
             workers: &self.workers.infos,
             counters: &self.workers.counters,
             strain: &self.workers.strain,
+            failures: &self.workers.failures,
             backlog: self.workers.waiting(),
             database: self.database.as_ref(),
         })
@@ -399,6 +410,16 @@ impl Workers {
         }
     }
 
+    /// What waits was for an engine that is gone.
+    fn on_restarted(&mut self, worker: usize) {
+        if let Some(failures) = self.failures.get_mut(worker) {
+            *failures += 1;
+        }
+        if let Some(backlog) = self.backlog.get_mut(worker) {
+            backlog.retain(|command| matches!(command, Command::AfterRestart));
+        }
+    }
+
     fn waiting(&self) -> usize {
         self.backlog.iter().map(VecDeque::len).sum()
     }
@@ -421,6 +442,16 @@ fn is_message(command: &Command) -> bool {
         Command::Data { request, .. } => matches!(**request, DataRequest::Send { .. }),
         _ => false,
     }
+}
+
+/// Lets something be decided; `false` when that panicked. One decision is lost then, and said, and not
+/// the node with everybody's rooms.
+fn survived(decide: impl FnOnce()) -> bool {
+    let survived = catch_unwind(AssertUnwindSafe(decide)).is_ok();
+    if !survived {
+        error!("a decision about a room failed; the node goes on");
+    }
+    survived
 }
 
 /// The system's generator.

@@ -88,6 +88,9 @@ pub enum Command {
         /// What it wants, from now on.
         preference: Preference,
     },
+    /// Control has heard that the worker started again ([`Event::WorkerRestarted`](crate::event::Event::WorkerRestarted)).
+    /// What it sent before this was for the engine that is gone, and the driver drops it; an engine ignores this.
+    AfterRestart,
     /// Let a session have data channels (RFC 8831), now or as soon as its DTLS is up. It keeps them to
     /// its end; asking again changes nothing.
     OpenData {

@@ -160,6 +160,8 @@ counters! {
     drop_port_zero,
     /// Bursts that the kernel refused as one GSO send, sent again datagram by datagram.
     bursts_split,
+    /// Whether the network device refused GSO, so that the worker sends datagram by datagram: 0 or 1.
+    send_offload_lost,
     /// Dropped by the kernel: nobody took it from the socket before its buffer was full.
     drop_receive_buffer_full,
     /// How often the receive buffers ran out (io_uring); what arrives then waits in the socket.

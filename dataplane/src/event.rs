@@ -82,8 +82,9 @@ pub enum Event {
     },
     /// What was counted so far, and how each track fares; sent about once a second by each worker.
     Report(Box<Report>),
-    /// The worker failed and started again with an empty engine: every session, track and sender
-    /// that lived on it is gone. From the driver, never from an engine.
+    /// The worker failed and starts again with an empty engine: every session, track and sender
+    /// that lived on it is gone. Until [`Command::AfterRestart`](crate::command::Command::AfterRestart) it takes no
+    /// command. From the driver, never from an engine.
     WorkerRestarted,
 }
 
@@ -158,6 +159,9 @@ pub enum CloseReason {
     /// The DTLS handshake failed or took too long.
     #[error("the DTLS handshake failed")]
     HandshakeFailed,
+    /// What the peer sent made a handshake thread fail; the others' sessions go on.
+    #[error("a part of the node failed on what the peer sent")]
+    NodeFault,
     /// The engine had no room for the session's state.
     #[error("the node is at its limit of sessions")]
     AtLimit,

@@ -371,6 +371,20 @@ pub const RECEIVE_BUFFER_BYTES: usize = (64 << 10) + (4 << 10);
 /// Longest sleep of a worker; one that has nothing to do looks around this often.
 pub const IDLE_MAX: Duration = Duration::from_secs(1);
 
+/// Failures of one worker within [`WORKER_FAILURES_SPAN`] after which nobody new is sent to it: what made it
+/// fail so often is still there.
+pub const WORKER_FAILURES_MAX: usize = 5;
+
+/// How long a failure of a worker counts.
+pub const WORKER_FAILURES_SPAN: Duration = Duration::from_secs(60);
+
+/// A worker that failed once starts again at once; after the next failures it waits this long, and twice as
+/// long each time..
+pub const WORKER_PAUSE: Duration = Duration::from_millis(50);
+
+/// ..up to this, so that the end of the program does not have to wait for it.
+pub const WORKER_PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// How long the end of the workers is waited for.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -396,6 +410,10 @@ pub const TCP_READ_BYTES: usize = 16 << 10;
 /// connections are not read, and TCP slows their senders down.
 pub const TCP_QUEUE_LEN: usize = 256;
 
+const _: () = assert!(
+    WORKER_PAUSE_MAX.as_millis() < STOP_TIMEOUT.as_millis(),
+    "a worker that waits to start again must end in time"
+);
 const _: () = assert!(
     RECEIVE_BUFFERS.is_power_of_two(),
     "the kernel masks the index of a buffer ring"

@@ -1,5 +1,5 @@
 //! A session over real sockets: a check, the DTLS handshake, and the end, on both drivers and over
-//! both transports.
+//! both transports; and what becomes of sessions whose worker fails.
 
 #![expect(
     clippy::unwrap_used,
@@ -88,7 +88,9 @@ impl Wire {
     }
 }
 
-fn check() -> Vec<u8> {
+/// A check for the session, by the name that our side of it has.
+fn check(session: SessionId) -> Vec<u8> {
+    let username = format!("{}:peer", ufrag(session));
     let attribute = |typ, value: &[u8]| RawAttribute {
         typ,
         length: value.len() as u16,
@@ -99,7 +101,7 @@ fn check() -> Vec<u8> {
         .build(&[
             Box::new(TransactionId::new()),
             Box::new(BINDING_REQUEST),
-            Box::new(attribute(ATTR_USERNAME, b"node:peer")),
+            Box::new(attribute(ATTR_USERNAME, username.as_bytes())),
             Box::new(attribute(ATTR_PRIORITY, &1_u32.to_be_bytes())),
             Box::new(attribute(ATTR_ICE_CONTROLLING, &7_u64.to_be_bytes())),
             Box::new(attribute(ATTR_USE_CANDIDATE, &[])),
@@ -112,7 +114,8 @@ fn check() -> Vec<u8> {
     message.raw
 }
 
-fn next_event(events: &mut Receiver<(usize, Event)>) -> Event {
+/// The next event that is no report, and whose it is.
+fn next_event(events: &mut Receiver<(usize, Event)>) -> (usize, Event) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -121,9 +124,8 @@ fn next_event(events: &mut Receiver<(usize, Event)>) -> Event {
         loop {
             let event = tokio::time::timeout(PATIENCE, events.recv()).await;
             match event.expect("an event in time").expect("the worker lives") {
-                (0, Event::Report(_)) => {}
-                (0, event) => return event,
-                (worker, event) => panic!("there is no worker {worker}: {event:?}"),
+                (_, Event::Report(_)) => {}
+                event => return event,
             }
         }
     })
@@ -134,11 +136,15 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn spec(peer: &Certificate) -> SessionSpec {
+fn ufrag(session: SessionId) -> String {
+    format!("node{}", session.0)
+}
+
+fn spec(session: SessionId, peer: &Certificate) -> SessionSpec {
     SessionSpec {
-        session: SESSION,
+        session,
         ice: IceSpec {
-            local_ufrag: "node".to_owned(),
+            local_ufrag: ufrag(session),
             local_pwd: PWD.to_owned(),
             remote_ufrag: "peer".to_owned(),
         },
@@ -150,10 +156,10 @@ fn spec(peer: &Certificate) -> SessionSpec {
     }
 }
 
-fn session_over(driver: DriverChoice, transport: &str) {
-    let (dataplane, mut events) = Dataplane::start(DataplaneConfig {
+fn start(driver: DriverChoice, workers: usize) -> (Dataplane, Receiver<(usize, Event)>) {
+    Dataplane::start(DataplaneConfig {
         media: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        workers: 1,
+        workers,
         driver,
         sessions_max: 10,
         publisher_bitrate_bps_max: 1_000_000,
@@ -162,62 +168,90 @@ fn session_over(driver: DriverChoice, transport: &str) {
         dtls_threads: 1,
         pin: false,
     })
-    .unwrap_or_else(|error| panic!("this test needs both drivers: {error}"));
-    let port = dataplane.workers()[0].port;
-    let mut wire = Wire::new(transport, SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-    let own = Certificate::generate().unwrap();
-    dataplane
-        .try_command(0, Command::Open(Box::new(spec(&own))))
-        .unwrap();
+    .unwrap_or_else(|error| panic!("this test needs both drivers: {error}"))
+}
 
-    // The worker takes commands before packets, so the check finds its session.
-    wire.send(&check());
-    let mut answer = Message::new();
-    answer.unmarshal_binary(&wire.receive()).unwrap();
-    assert_eq!(answer.typ, BINDING_SUCCESS);
-    let mut mapped = XorMappedAddress::default();
-    mapped.get_from(&answer).unwrap();
-    assert_eq!(SocketAddr::new(mapped.ip, mapped.port), wire.local());
+/// A client whose session is up.
+struct Client {
+    session: SessionId,
+    wire: Wire,
+    dtls: Association,
+}
 
-    let server = DtlsSpec {
-        role: DtlsRole::Client,
-        fingerprints: vec![Fingerprint::Sha256(dataplane.fingerprint())],
-    };
-    let mut client = Association::new(now(), &own, server);
-    loop {
-        while let Some(datagram) = client.poll_transmit() {
-            wire.send(&datagram);
-        }
-        match client.poll_event() {
-            Some(AssociationEvent::Connected(_)) => break,
-            Some(AssociationEvent::Closed(reason)) => panic!("{driver} over {transport}: {reason}"),
-            None => client.handle_datagram(now(), &wire.receive()),
+impl Client {
+    fn connect(dataplane: &Dataplane, worker: usize, session: SessionId, over: &str) -> Client {
+        let port = dataplane.workers()[worker].port;
+        let own = Certificate::generate().unwrap();
+        let open = Command::Open(Box::new(spec(session, &own)));
+        dataplane.try_command(worker, open).unwrap();
+        let server = DtlsSpec {
+            role: DtlsRole::Client,
+            fingerprints: vec![Fingerprint::Sha256(dataplane.fingerprint())],
+        };
+        let mut client = Client {
+            session,
+            wire: Wire::new(over, SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+            dtls: Association::new(now(), &own, server),
+        };
+        // The worker takes commands before packets, so the check finds its session.
+        client.check();
+        loop {
+            client.flush();
+            match client.dtls.poll_event() {
+                Some(AssociationEvent::Connected(_)) => return client,
+                Some(AssociationEvent::Closed(reason)) => panic!("session {session:?}: {reason}"),
+                None => {
+                    let datagram = client.wire.receive();
+                    client.dtls.handle_datagram(now(), &datagram);
+                }
+            }
         }
     }
+
+    /// One check, which is answered.
+    fn check(&mut self) {
+        self.wire.send(&check(self.session));
+        let mut answer = Message::new();
+        answer.unmarshal_binary(&self.wire.receive()).unwrap();
+        assert_eq!(answer.typ, BINDING_SUCCESS);
+        let mut mapped = XorMappedAddress::default();
+        mapped.get_from(&answer).unwrap();
+        assert_eq!(SocketAddr::new(mapped.ip, mapped.port), self.wire.local());
+    }
+
+    fn flush(&mut self) {
+        while let Some(datagram) = self.dtls.poll_transmit() {
+            self.wire.send(&datagram);
+        }
+    }
+}
+
+fn session_over(driver: DriverChoice, transport: &str) {
+    let (dataplane, mut events) = start(driver, 1);
+    let mut client = Client::connect(&dataplane, 0, SESSION, transport);
     match next_event(&mut events) {
-        Event::Connected {
-            session,
-            remote,
-            transport: connected,
-        } => {
-            assert_eq!((session, remote), (SESSION, wire.local()));
+        (
+            0,
+            Event::Connected {
+                session,
+                remote,
+                transport: connected,
+            },
+        ) => {
+            assert_eq!((session, remote), (SESSION, client.wire.local()));
             assert_eq!(connected == Transport::Udp, transport == "udp");
         }
         other => panic!("{driver} over {transport}: {other:?}"),
     }
 
-    client.handle_close(now());
-    while let Some(datagram) = client.poll_transmit() {
-        wire.send(&datagram);
-    }
+    client.dtls.handle_close(now());
+    client.flush();
     let reason = CloseReason::PeerClosed;
-    assert_eq!(
-        next_event(&mut events),
-        Event::Closed {
-            session: SESSION,
-            reason
-        }
-    );
+    let closed = Event::Closed {
+        session: SESSION,
+        reason,
+    };
+    assert_eq!(next_event(&mut events), (0, closed));
     dataplane.shutdown();
 }
 
@@ -239,4 +273,56 @@ fn a_client_connects_and_leaves_over_tcp_and_io_uring() {
 #[test]
 fn a_client_connects_and_leaves_over_tcp_and_plain_sockets() {
     session_over(DriverChoice::Msg, "tcp");
+}
+
+/// Worker 0 fails with a session on it, while another session is on worker 1.
+fn worker_fails(driver: DriverChoice) {
+    let (dataplane, mut events) = start(driver, 2);
+    let connected = |events: &mut Receiver<(usize, Event)>| {
+        let event = next_event(events);
+        assert!(matches!(event.1, Event::Connected { .. }), "{event:?}");
+        event.0
+    };
+    let mut lost = Client::connect(&dataplane, 0, SessionId(1), "udp");
+    let mut other = Client::connect(&dataplane, 1, SessionId(2), "udp");
+    let _ = (connected(&mut events), connected(&mut events));
+    dataplane.faults(0).panic_next_turn();
+    lost.wire.send(&check(lost.session));
+    assert_eq!(next_event(&mut events), (0, Event::WorkerRestarted));
+    other.check();
+    // A new engine on the same socket: it takes who comes..
+    dataplane.try_command(0, Command::AfterRestart).unwrap();
+    drop(Client::connect(&dataplane, 0, SessionId(3), "udp"));
+    assert_eq!(connected(&mut events), 0, "{driver}");
+    drop(Client::connect(&dataplane, 0, SessionId(4), "tcp"));
+    assert_eq!(connected(&mut events), 0, "{driver}");
+    // ..and does not know who was there.
+    lost.wire.send(&check(lost.session));
+    other.check();
+    other.dtls.handle_close(now());
+    other.flush();
+    let closed = Event::Closed {
+        session: other.session,
+        reason: CloseReason::PeerClosed,
+    };
+    assert_eq!(next_event(&mut events), (1, closed));
+    let unanswered = Client::connect(&dataplane, 0, SessionId(5), "udp");
+    assert_eq!(connected(&mut events), 0);
+    if let Wire::Udp(socket) = &lost.wire {
+        // What came before `unanswered` was answered was answered, if at all.
+        socket.set_nonblocking(true).unwrap();
+        assert!(socket.recv(&mut [0; 2048]).is_err(), "{driver}");
+    }
+    drop(unanswered);
+    dataplane.shutdown();
+}
+
+#[test]
+fn t_33_a_failed_worker_takes_new_sessions_on_io_uring() {
+    worker_fails(DriverChoice::Uring);
+}
+
+#[test]
+fn t_33_a_failed_worker_takes_new_sessions_on_plain_sockets() {
+    worker_fails(DriverChoice::Msg);
 }

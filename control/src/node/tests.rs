@@ -1,5 +1,7 @@
 //! The node over a worker that runs.
 
+mod faults;
+
 use std::net::Ipv4Addr;
 
 use dataplane::driver::{DataplaneConfig, DriverChoice};

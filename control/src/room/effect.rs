@@ -167,7 +167,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason's label, for metrics that show zeros too.
-    pub const LABELS: [&'static str; 14] = [
+    pub const LABELS: [&'static str; 15] = [
         "left",
         "grace_over",
         "too_slow",
@@ -181,6 +181,7 @@ impl EndReason {
         "peer_closed",
         "fingerprint_mismatch",
         "handshake_failed",
+        "node_fault",
         "at_limit",
     ];
 
@@ -217,6 +218,7 @@ impl EndReason {
             EndReason::Engine(CloseReason::PeerClosed) => "peer_closed",
             EndReason::Engine(CloseReason::FingerprintMismatch) => "fingerprint_mismatch",
             EndReason::Engine(CloseReason::HandshakeFailed) => "handshake_failed",
+            EndReason::Engine(CloseReason::NodeFault) => "node_fault",
             EndReason::Engine(CloseReason::AtLimit) => "at_limit",
         }
     }

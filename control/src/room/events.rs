@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use dataplane::command::Command;
 use dataplane::event::{CloseReason, Event, Report};
 use dataplane::id::{SessionId, TrackId};
 use signaling::name::RoomName;
@@ -50,6 +51,11 @@ impl Rooms {
     }
 
     fn on_worker_restarted(&mut self, now: Instant, worker: usize) {
+        // Before anything that is for its new engine.
+        self.command(worker, Command::AfterRestart);
+        if let Some(duty) = self.workers.get_mut(worker) {
+            duty.handle_failure(now);
+        }
         let on_it = |(id, session): (&SessionId, &Session)| {
             (session.worker == worker).then_some((session.origin.client, *id))
         };
@@ -139,7 +145,7 @@ impl Rooms {
             egress.update(now, report.counters.bytes_sent);
         }
         if let Some(duty) = self.workers.get_mut(worker) {
-            duty.handle_report(report);
+            duty.handle_report(now, report);
         }
         let rooms = loud.iter().filter_map(|id| self.people.get(id));
         let rooms: BTreeSet<RoomName> = rooms.map(|person| person.room.clone()).collect();

@@ -209,7 +209,7 @@ impl Rooms {
     fn check_worker(&self, worker: usize) -> Result<(), Refusal> {
         match self.workers.get(worker).and_then(Duty::overload) {
             Some(reason) => Err(Refusal::NodeFull(format!(
-                "worker {worker} is overloaded: {reason}; try again in a moment"
+                "worker {worker} takes nobody new: {reason}; try again in a moment"
             ))),
             None => Ok(()),
         }

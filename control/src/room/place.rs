@@ -4,8 +4,11 @@
 //! the home has time for them. Past that they go to other workers, and what is published is relayed
 //! between them (see [`super::relay`]). A session stays where it began: its answer named the port.
 
+use std::collections::VecDeque;
+use std::time::Instant;
+
 use dataplane::event::Report;
-use dataplane::limits::SESSIONS_MAX;
+use dataplane::limits::{SESSIONS_MAX, WORKER_FAILURES_MAX, WORKER_FAILURES_SPAN};
 use dataplane::load::Load;
 use signaling::name::RoomName;
 
@@ -37,16 +40,45 @@ pub(super) struct Duty {
     sessions: usize,
     /// Whether that is more than it can do.
     overload: Overload,
+    /// When it failed of late.
+    failures: VecDeque<Instant>,
+    /// Said to whom it does not take while it fails again and again.
+    failing: Option<String>,
 }
 
 impl Duty {
     /// The worker reports, once a second.
-    pub(super) fn handle_report(&mut self, report: &Report) {
+    pub(super) fn handle_report(&mut self, now: Instant, report: &Report) {
+        self.forget_failures(now);
         self.busy = report.load;
         self.overload.handle_report(report);
         self.begun.rotate_right(1);
         if let Some(newest) = self.begun.first_mut() {
             *newest = 0;
+        }
+    }
+
+    /// It failed, and starts again.
+    pub(super) fn handle_failure(&mut self, now: Instant) {
+        self.forget_failures(now);
+        if self.failures.len() == WORKER_FAILURES_MAX {
+            self.failures.pop_front();
+        }
+        self.failures.push_back(now);
+        if self.failures.len() == WORKER_FAILURES_MAX {
+            self.failing = Some(format!(
+                "it failed {WORKER_FAILURES_MAX} times within {} s",
+                WORKER_FAILURES_SPAN.as_secs()
+            ));
+        }
+    }
+
+    /// A failure counts for a while. A worker that took nobody until now is tried again only when none counts.
+    fn forget_failures(&mut self, now: Instant) {
+        self.failures
+            .retain(|at| now.saturating_duration_since(*at) < WORKER_FAILURES_SPAN);
+        if self.failures.is_empty() {
+            self.failing = None;
         }
     }
 
@@ -65,7 +97,7 @@ impl Duty {
 
     /// Why it takes nobody new; `None` while it keeps up.
     pub(super) fn overload(&self) -> Option<&str> {
-        self.overload.reason()
+        self.failing.as_deref().or_else(|| self.overload.reason())
     }
 
     /// What it has to do, in thousandths of its time: as measured, and what is to be expected of

@@ -11,6 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::config::{DataplaneConfig, DriverKind};
 use super::core::Core;
+use super::failures::Failures;
+use super::faults::Faults;
 use super::lane::{self, LaneSender};
 use super::outbox::Outbox;
 use super::socket::{BindError, Sockets};
@@ -112,6 +114,8 @@ struct WorkerHandle {
     /// Dropped to stop the worker.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    #[cfg(feature = "sim")]
+    faults: Faults,
 }
 
 impl Dataplane {
@@ -166,6 +170,7 @@ impl Dataplane {
             let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE_LEN);
             let (stop, stopped) = oneshot::channel();
             let core = cores.get(index % cores.len().max(1)).copied();
+            let faults = Faults::default();
             dataplane
                 .infos
                 .push(info_before_start(index, &sockets, core));
@@ -179,15 +184,13 @@ impl Dataplane {
                 egress_hold: config.egress_hold.min(EGRESS_HOLD_MAX),
                 audio_speakers: config.audio_speakers,
                 make,
-                inputs: Inputs {
-                    commands: commands_in,
-                    from_lane,
-                    stop: stopped,
-                },
+                inputs: Inputs::new(commands_in, from_lane, stopped),
                 outbox: Outbox::new(index, events.clone()),
                 lane: LaneSender::new(index, Arc::clone(&lane)),
                 relay,
                 sessions: HashSet::new(),
+                failures: Failures::default(),
+                faults: faults.clone(),
             };
             let (started, start) = channel();
             let thread = spawn(seat, started, alive.clone())?;
@@ -195,6 +198,8 @@ impl Dataplane {
                 commands,
                 stop: Some(stop),
                 thread: Some(thread),
+                #[cfg(feature = "sim")]
+                faults,
             });
             starting.push(start);
         }
@@ -231,6 +236,20 @@ impl Dataplane {
             .commands
             .try_send(command)
             .map_err(|refused| QueueFull(Box::new(refused.into_inner())))
+    }
+
+    /// What is to go wrong in a worker.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such worker.
+    #[cfg(feature = "sim")]
+    #[must_use]
+    pub fn faults(&self, worker: usize) -> &Faults {
+        let handle = self.workers.get(worker);
+        &handle
+            .expect("the index comes from Dataplane::workers")
+            .faults
     }
 
     /// SHA-256 fingerprint of the DTLS certificate, for `a=fingerprint`.

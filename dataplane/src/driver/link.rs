@@ -65,6 +65,8 @@ pub(super) struct LinkCounts {
     pub(super) port_zero: u64,
     /// Bursts sent datagram by datagram because GSO was refused.
     pub(super) bursts_split: u64,
+    /// Whether it was refused for good.
+    pub(super) offload_lost: bool,
     /// Times the receive buffers ran out.
     pub(super) buffers_exhausted: u64,
 }
@@ -76,15 +78,27 @@ impl LinkCounts {
         counters.drop_socket_refused += self.refused;
         counters.drop_port_zero += self.port_zero;
         counters.bursts_split += self.bursts_split;
+        counters.send_offload_lost += u64::from(self.offload_lost);
         counters.receive_buffers_exhausted += self.buffers_exhausted;
     }
 
-    /// Counts datagrams that could not be sent, by the kernel's error number.
-    pub(super) fn on_send_error(&mut self, errno: i32, datagrams: usize) {
-        match errno {
-            libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => self.full += datagrams as u64,
-            _ => self.refused += datagrams as u64,
+    /// Counts a send that failed, and says what becomes of it.
+    pub(super) fn on_send_error(&mut self, errno: i32, datagrams: usize) -> Failed {
+        let failed = Failed::new(errno, datagrams);
+        match failed {
+            Failed::Split { for_good } => {
+                self.bursts_split += 1;
+                if for_good && !self.offload_lost {
+                    self.offload_lost = true;
+                    tracing::warn!(
+                        "the network device refuses segmentation offload; datagrams are sent one by one, which costs more"
+                    );
+                }
+            }
+            Failed::NoRoom => self.full += datagrams as u64,
+            Failed::Refused => self.refused += datagrams as u64,
         }
+        failed
     }
 }
 
@@ -111,18 +125,77 @@ pub(super) fn mapped(remote: SocketAddr, socket_is_v6: bool) -> SocketAddr {
     }
 }
 
-/// Whether the kernel refused a burst for being a GSO send, not for its destination: without
-/// checksum offload in the device it says EIO, for segments longer than the path's MTU EINVAL or EMSGSIZE.
-pub(super) fn refuses_gso(errno: i32) -> bool {
-    matches!(
-        errno,
-        libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP
-    )
+/// What becomes of a send that the kernel did not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// It was refused for being a GSO send, not for its destination: it is sent again datagram by datagram,
+    /// and so are all later ones where the device said that it cannot do it.
+    Split {
+        /// Whether the device said so.
+        for_good: bool,
+    },
+    /// There was no room for it: it is lost, and later ones may fit.
+    NoRoom,
+    /// It may not or cannot go there: it is lost.
+    Refused,
+}
+
+impl Failed {
+    /// By the kernel's error number. Without checksum offload in the device it says EIO to a burst, for segments
+    /// longer than the path's MTU EINVAL or EMSGSIZE.
+    pub(super) fn new(errno: i32, datagrams: usize) -> Failed {
+        match errno {
+            libc::EIO | libc::EOPNOTSUPP if datagrams > 1 => Failed::Split { for_good: true },
+            libc::EINVAL | libc::EMSGSIZE if datagrams > 1 => Failed::Split { for_good: false },
+            libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM => Failed::NoRoom,
+            _ => Failed::Refused,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t_31_each_error_of_a_send_has_its_consequence() {
+        let split = |for_good| Failed::Split { for_good };
+        let cases = [
+            (libc::EIO, split(true), Failed::Refused),
+            (libc::EOPNOTSUPP, split(true), Failed::Refused),
+            (libc::EINVAL, split(false), Failed::Refused),
+            (libc::EMSGSIZE, split(false), Failed::Refused),
+            (libc::EAGAIN, Failed::NoRoom, Failed::NoRoom),
+            (libc::ENOBUFS, Failed::NoRoom, Failed::NoRoom),
+            (libc::ENOMEM, Failed::NoRoom, Failed::NoRoom),
+            (libc::EPERM, Failed::Refused, Failed::Refused),
+            (libc::EACCES, Failed::Refused, Failed::Refused),
+            (libc::ENETUNREACH, Failed::Refused, Failed::Refused),
+            (libc::EHOSTUNREACH, Failed::Refused, Failed::Refused),
+            (libc::ENETDOWN, Failed::Refused, Failed::Refused),
+        ];
+        for (errno, burst, single) in cases {
+            assert_eq!(Failed::new(errno, 7), burst, "a burst and {errno}");
+            assert_eq!(Failed::new(errno, 1), single, "a datagram and {errno}");
+        }
+    }
+
+    #[test]
+    fn t_31_whatever_the_error_nothing_is_lost_uncounted() {
+        let mut counts = LinkCounts::default();
+        for errno in 1..=133 {
+            let before = counts.full + counts.refused + counts.bursts_split;
+            let datagrams = match counts.on_send_error(errno, 5) {
+                Failed::Split { .. } => 1,
+                Failed::NoRoom | Failed::Refused => 5,
+            };
+            let after = counts.full + counts.refused + counts.bursts_split;
+            assert_eq!(after - before, datagrams, "{errno}");
+        }
+        let mut counters = Counters::default();
+        counts.merge_into(&mut counters);
+        assert_eq!(counters.send_offload_lost, 1, "said once");
+    }
 
     #[test]
     fn mapped_addresses_are_the_same_peer() {

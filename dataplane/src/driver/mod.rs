@@ -18,6 +18,8 @@ mod clock;
 mod config;
 mod core;
 mod dataplane;
+mod failures;
+mod faults;
 mod framing;
 mod lane;
 mod link;
@@ -38,4 +40,6 @@ mod tests;
 
 pub use config::{DataplaneConfig, DriverChoice, DriverKind, UnknownDriver};
 pub use dataplane::{Dataplane, QueueFull, StartError, WorkerInfo};
+#[cfg(feature = "sim")]
+pub use faults::Faults;
 pub use socket::BindError;

@@ -6,7 +6,8 @@ use quinn_udp::{RecvMeta, UdpSocketState};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::link::{Link, LinkCounts, Offloads, mapped, refuses_gso, unmapped};
+use super::faults::Faults;
+use super::link::{Failed, Link, LinkCounts, Offloads, mapped, unmapped};
 use super::uring::receive_drops;
 use crate::limits::{BURST_BYTES_MAX, RECEIVE_BUFFER_BYTES};
 use crate::transmit::{Path, Transmit};
@@ -30,6 +31,7 @@ pub(super) struct MsgLink {
     /// The last turn left work: look at other tasks, then go on.
     go_on: bool,
     counts: LinkCounts,
+    faults: Faults,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,7 @@ struct Blocked {
 
 impl MsgLink {
     /// Must be called on the worker's runtime.
-    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<MsgLink> {
+    pub(super) fn new(socket: std::net::UdpSocket, faults: Faults) -> io::Result<MsgLink> {
         let state = UdpSocketState::new((&socket).into())?;
         let is_v6 = socket.local_addr()?.is_ipv6();
         Ok(MsgLink {
@@ -55,6 +57,7 @@ impl MsgLink {
             readable: true,
             go_on: false,
             counts: LinkCounts::default(),
+            faults,
         })
     }
 
@@ -76,11 +79,7 @@ impl MsgLink {
                 segment_size: (datagrams > 1).then_some(segment),
                 src_ip: None,
             };
-            let socket = &self.socket;
-            let state = &self.state;
-            match socket.try_io(Interest::WRITABLE, || {
-                state.try_send(socket.into(), &transmit)
-            }) {
+            match self.try_send(&transmit, datagrams) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked = Some(rest);
@@ -88,17 +87,26 @@ impl MsgLink {
                 }
                 Err(error) => {
                     let errno = error.raw_os_error().unwrap_or(0);
-                    if datagrams > 1 && refuses_gso(errno) {
-                        self.gso &= errno != libc::EIO;
-                        self.counts.bursts_split += 1;
+                    if let Failed::Split { for_good } = self.counts.on_send_error(errno, datagrams)
+                    {
+                        self.gso &= !for_good;
                         rest.whole = false;
                         continue;
                     }
-                    self.counts.on_send_error(errno, datagrams);
                 }
             }
             rest.sent = end;
         }
+    }
+
+    fn try_send(&self, transmit: &quinn_udp::Transmit<'_>, datagrams: usize) -> io::Result<()> {
+        let (socket, state) = (&self.socket, &self.state);
+        socket.try_io(Interest::WRITABLE, || {
+            match self.faults.of_send(datagrams) {
+                Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+                None => state.try_send(socket.into(), transmit),
+            }
+        })
     }
 }
 

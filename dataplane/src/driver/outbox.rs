@@ -43,6 +43,14 @@ impl Outbox {
         }
     }
 
+    /// Tells that the worker failed, in place of all that its engine had to say: nothing of that is
+    /// true any more.
+    pub(super) fn push_restarted(&mut self) {
+        self.kept
+            .retain(|event| matches!(event, Event::WorkerRestarted));
+        self.push(Event::WorkerRestarted);
+    }
+
     /// Sends what was kept, as far as there is room.
     pub(super) fn retry(&mut self) {
         while let Some(event) = self.kept.pop_front() {
@@ -112,6 +120,24 @@ mod tests {
             assert_eq!(from.try_recv().unwrap(), (3, closed(session)));
             outbox.retry();
         }
+    }
+
+    #[test]
+    fn t_33_a_failure_is_told_however_much_waits_and_in_place_of_it() {
+        let (to, mut from) = mpsc::channel(1);
+        let mut outbox = Outbox::new(3, to);
+        for session in 0..=EVENT_BACKLOG_LEN as u64 {
+            outbox.push(closed(session));
+        }
+        outbox.push_restarted();
+        outbox.push_restarted();
+        assert_eq!(from.try_recv().unwrap(), (3, closed(0)));
+        for _ in 0..2 {
+            outbox.retry();
+            assert_eq!(from.try_recv().unwrap(), (3, Event::WorkerRestarted));
+        }
+        outbox.retry();
+        assert!(from.try_recv().is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Workers over loopback, each test on both drivers, with an engine that echoes.
 
+mod faults;
+
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -11,10 +13,11 @@ use tokio::sync::mpsc::Receiver;
 use super::core::Core;
 use super::*;
 use crate::command::Command;
+use crate::counters::Counters;
 use crate::engine::EngineConfig;
 use crate::event::{CloseReason, DtlsInput, Event};
 use crate::id::SessionId;
-use crate::limits::{BURST_BYTES_MAX, RECEIVE_BUFFERS, STOP_TIMEOUT, TCP_UNVALIDATED_MAX};
+use crate::limits::{BURST_BYTES_MAX, STOP_TIMEOUT, TCP_UNVALIDATED_MAX};
 use crate::load::Load;
 use crate::transmit::{Path, Transmit};
 
@@ -41,6 +44,7 @@ impl Core for Echo {
     fn handle_datagrams(&mut self, _now: Instant, path: Path, bytes: &mut [u8], segment: usize) {
         match &*bytes {
             b"panic" => panic!("asked to"),
+            b"report" => self.events.push_back(Event::Report(Box::default())),
             b"rest" => self.rest = Duration::from_millis(3),
             b"wait" => {
                 let closed = GATE.lock().unwrap();
@@ -121,11 +125,16 @@ impl Rig {
     }
 
     fn at(driver: DriverChoice, media: SocketAddr) -> Rig {
-        let config = DataplaneConfig {
+        Rig::with(&DataplaneConfig {
             media,
             ..config(driver)
-        };
-        let (dataplane, events) = Dataplane::start_with(&config, echo)
+        })
+    }
+
+    /// A peer of the first worker.
+    fn with(config: &DataplaneConfig) -> Rig {
+        let media = config.media;
+        let (dataplane, events) = Dataplane::start_with(config, echo)
             .unwrap_or_else(|error| panic!("these tests need both drivers: {error}"));
         let port = dataplane.workers()[0].port;
         let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -154,6 +163,16 @@ impl Rig {
         bytes[..len].to_vec()
     }
 
+    /// What was counted, as the worker reports it.
+    fn counters(&mut self) -> Counters {
+        self.peer.send(b"report").unwrap();
+        assert_eq!(self.answer(), b"report");
+        match self.event() {
+            Event::Report(report) => report.counters,
+            other => panic!("a report, not {other:?}"),
+        }
+    }
+
     fn event(&mut self) -> Event {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -165,6 +184,43 @@ impl Rig {
             .expect("an event in time")
             .expect("the workers live")
             .1
+    }
+
+    /// Sends datagrams of one size, which are one run at the worker and one send when they come back.
+    fn send_burst(&self, bytes: &[u8], segment: usize) {
+        let state = quinn_udp::UdpSocketState::new((&self.peer).into()).unwrap();
+        self.peer.set_nonblocking(false).unwrap();
+        let transmit = quinn_udp::Transmit {
+            destination: self.server,
+            ecn: None,
+            contents: bytes,
+            segment_size: Some(segment),
+            src_ip: None,
+        };
+        state.try_send((&self.peer).into(), &transmit).unwrap();
+    }
+
+    /// So many bytes in datagrams of equal bytes. The peer's socket has GRO too once it sent a burst: what comes
+    /// back is one run again, or several.
+    fn receive_burst(&self, len: usize) -> Vec<u8> {
+        let state = quinn_udp::UdpSocketState::new((&self.peer).into()).unwrap();
+        self.peer.set_nonblocking(false).unwrap();
+        let mut bytes = vec![0; BURST_BYTES_MAX];
+        let mut received = Vec::new();
+        while received.len() < len {
+            let mut meta = [quinn_udp::RecvMeta::default()];
+            let mut slices = [std::io::IoSliceMut::new(&mut bytes)];
+            let runs = state.recv((&self.peer).into(), &mut slices, &mut meta);
+            assert_eq!(runs.expect("an echo in time"), 1);
+            for datagram in bytes[..meta[0].len].chunks(meta[0].stride) {
+                assert!(
+                    datagram.iter().all(|&byte| byte == datagram[0]),
+                    "cut wrongly"
+                );
+                received.extend_from_slice(datagram);
+            }
+        }
+        received
     }
 
     fn tcp(&self) -> TcpStream {
@@ -227,70 +283,12 @@ fn a_worker_that_rests_misses_nothing() {
 fn a_run_is_split_where_its_datagrams_end() {
     on_both(|driver| {
         let rig = Rig::new(driver);
-        let state = quinn_udp::UdpSocketState::new((&rig.peer).into()).unwrap();
-        rig.peer.set_nonblocking(false).unwrap();
         let burst: Vec<u8> = (0..10 * 300 + 100).map(|byte| (byte / 300) as u8).collect();
-        let transmit = quinn_udp::Transmit {
-            destination: rig.server,
-            ecn: None,
-            contents: &burst,
-            segment_size: Some(300),
-            src_ip: None,
-        };
-        state.try_send((&rig.peer).into(), &transmit).unwrap();
-        // The peer's socket has GRO now too: what comes back is one run again, or several.
-        let mut bytes = vec![0; BURST_BYTES_MAX];
-        let mut received = Vec::new();
-        while received.len() < burst.len() {
-            let mut meta = [quinn_udp::RecvMeta::default()];
-            let mut slices = [std::io::IoSliceMut::new(&mut bytes)];
-            assert_eq!(
-                state
-                    .recv((&rig.peer).into(), &mut slices, &mut meta)
-                    .unwrap(),
-                1
-            );
-            for datagram in bytes[..meta[0].len].chunks(meta[0].stride) {
-                assert!(
-                    datagram.iter().all(|&byte| byte == datagram[0]),
-                    "{driver}: cut wrongly"
-                );
-                received.extend_from_slice(datagram);
-            }
-        }
+        rig.send_burst(&burst, 300);
+        let received = rig.receive_burst(burst.len());
         assert_eq!(received, burst);
         let info = &rig.dataplane.workers()[0];
         assert!(info.gso && info.gro, "{info:?}");
-    });
-}
-
-#[test]
-fn a_flood_while_the_worker_is_busy_waits_in_the_socket() {
-    const FLOOD: u32 = 4 * RECEIVE_BUFFERS as u32;
-    on_both(|driver| {
-        let rig = Rig::new(driver);
-        set_gate(true);
-        rig.peer.send(b"wait").unwrap();
-        // From sockets of their own, so that GRO does not join them.
-        let peers: Vec<UdpSocket> = (0..FLOOD)
-            .map(|number| {
-                let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-                peer.set_read_timeout(Some(PATIENCE)).unwrap();
-                // What others on this machine still send to whoever had the port before stays out.
-                peer.connect(rig.server).unwrap();
-                peer.send(&number.to_be_bytes()).unwrap();
-                peer
-            })
-            .collect();
-        set_gate(false);
-        assert_eq!(rig.answer(), b"wait");
-        for (number, peer) in peers.iter().enumerate() {
-            let mut bytes = [0; 16];
-            let len = peer
-                .recv(&mut bytes)
-                .unwrap_or_else(|error| panic!("{driver}: {error}"));
-            assert_eq!(bytes[..len], (number as u32).to_be_bytes());
-        }
     });
 }
 
@@ -373,22 +371,6 @@ fn x_05_strangers_cannot_take_every_tcp_place() {
             b"client",
             "{driver}: a client stays"
         );
-    });
-}
-
-#[test]
-fn a_worker_that_panics_serves_again() {
-    on_both(|driver| {
-        let mut rig = Rig::new(driver);
-        for _ in 0..3 {
-            rig.peer.send(b"panic").unwrap();
-            assert_eq!(rig.event(), Event::WorkerRestarted, "{driver}");
-            rig.peer.send(b"again").unwrap();
-            assert_eq!(rig.answer(), b"again");
-            let mut stream = rig.tcp();
-            stream.write_all(&framed(b"tcp")).unwrap();
-            assert_eq!(read_packet(&mut stream), b"tcp");
-        }
     });
 }
 

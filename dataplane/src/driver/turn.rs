@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::alarm::Alarm;
 use super::clock;
 use super::core::Core;
+use super::faults::Faults;
 use super::lane::LaneSender;
 use super::link::Link;
 use super::meter::Meter;
@@ -36,6 +37,7 @@ pub(super) struct Life<'a, C, L> {
     pub(super) lane: &'a mut LaneSender,
     pub(super) relay: &'a mut Relay,
     pub(super) sessions: &'a mut HashSet<SessionId>,
+    pub(super) faults: &'a Faults,
     /// Whether the last turn found something at the link.
     pub(super) received: bool,
     /// Woken by it, to be carried out in the turn that follows.
@@ -60,7 +62,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 biased;
                 _ = &mut self.inputs.stop => return Ok(()),
                 () = self.link.ready(), if !rests => {}
-                Some(command) = self.inputs.commands.recv() => self.command = Some(command),
+                Some(command) = self.inputs.commands.recv() => self.command = self.inputs.admit(command),
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
                 () = self.relay.ready() => {}
                 () = self.tcp.ready() => {}
@@ -104,6 +106,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
 
     /// Returns whether a bound was reached before the work was done.
     fn turn(&mut self, now: Instant) -> bool {
+        self.faults.strike();
         // Before the packets: a client that was answered may be quicker than this thread.
         let mut more = self.take_commands(now);
         let core = &mut self.core;
@@ -136,13 +139,10 @@ impl<C: Core, L: Link> Life<'_, C, L> {
 
     fn take_commands(&mut self, now: Instant) -> bool {
         for _ in 0..COMMANDS_PER_TURN {
-            let next = self
-                .command
-                .take()
-                // The handshake threads first: a peer is waiting for each of theirs.
-                .or_else(|| self.inputs.from_lane.try_recv().ok())
-                .or_else(|| self.inputs.commands.try_recv().ok());
-            let Some(command) = next else { return false };
+            let woken_by = self.command.take();
+            let Some(command) = woken_by.or_else(|| self.inputs.next_command()) else {
+                return false;
+            };
             match &command {
                 Command::Open(spec) => _ = self.sessions.insert(spec.session),
                 Command::Close { session } => _ = self.sessions.remove(session),
@@ -186,6 +186,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 let counters = &mut report.counters;
                 self.link.counts().merge_into(counters);
                 self.tcp.counts().merge_into(counters);
+                counters.command_stale += self.inputs.stale;
                 counters.drop_event_queue_full += self.outbox.lost;
                 counters.drop_dtls_queue_full += self.lane.lost;
                 counters.drop_receive_buffer_full += self.link.receive_drops();

@@ -1,5 +1,6 @@
 //! A worker's thread: its core, its runtime, and its lives. A panic ends one life, not the worker.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,8 @@ use super::clock;
 use super::config::{DriverChoice, DriverKind};
 use super::core::Core;
 use super::dataplane::{StartError, engine_config};
+use super::failures::Failures;
+use super::faults::Faults;
 use super::lane::LaneSender;
 use super::link::{Link, Offloads};
 use super::meter::Meter;
@@ -27,14 +30,12 @@ use super::turn::Life;
 use super::uring::{UringLink, UringSocket};
 use crate::command::Command;
 use crate::engine::EngineConfig;
-use crate::event::{DtlsInput, Event};
+use crate::event::DtlsInput;
 use crate::id::SessionId;
+use crate::limits::COMMANDS_PER_TURN;
 
 /// Entries of tokio-uring's own ring, which carries no packets.
 const RUNTIME_RING_ENTRIES: u32 = 64;
-
-/// How long a worker that cannot start again waits before it tries once more.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The receiving ends of a worker's queues.
 #[derive(Debug)]
@@ -43,6 +44,55 @@ pub(super) struct Inputs {
     pub(super) from_lane: mpsc::Receiver<Command>,
     /// Resolves when the dataplane ends.
     pub(super) stop: oneshot::Receiver<()>,
+    /// Failures of the worker that control has not heard of yet.
+    unheard: usize,
+    /// Commands that were for an engine that is gone.
+    pub(super) stale: u64,
+}
+
+impl Inputs {
+    pub(super) fn new(
+        commands: mpsc::Receiver<Command>,
+        from_lane: mpsc::Receiver<Command>,
+        stop: oneshot::Receiver<()>,
+    ) -> Inputs {
+        Inputs {
+            commands,
+            from_lane,
+            stop,
+            unheard: 0,
+            stale: 0,
+        }
+    }
+
+    /// The next command that is waiting. The handshake threads first: a peer waits for each of theirs.
+    pub(super) fn next_command(&mut self) -> Option<Command> {
+        if let Ok(command) = self.from_lane.try_recv() {
+            return Some(command);
+        }
+        // What is left here when the bound is reached wakes the worker again.
+        for _ in 0..COMMANDS_PER_TURN {
+            let command = self.commands.try_recv().ok()?;
+            if let Some(command) = self.admit(command) {
+                return Some(command);
+            }
+        }
+        None
+    }
+
+    /// Drops a command of control's that was meant for an engine that is gone: control has forgotten, or
+    /// is about to, what it is about.
+    pub(super) fn admit(&mut self, command: Command) -> Option<Command> {
+        if self.unheard == 0 {
+            return Some(command);
+        }
+        if matches!(command, Command::AfterRestart) {
+            self.unheard -= 1;
+        } else {
+            self.stale += 1;
+        }
+        None
+    }
 }
 
 /// What a worker tells `start` when it serves.
@@ -71,6 +121,8 @@ pub(super) struct Seat<C> {
     pub(super) relay: Relay,
     /// Sessions that the engine holds, to be ended in the lane when the engine is lost.
     pub(super) sessions: HashSet<SessionId>,
+    pub(super) failures: Failures,
+    pub(super) faults: Faults,
 }
 
 impl<C: Core> Seat<C> {
@@ -93,25 +145,28 @@ impl<C: Core> Seat<C> {
                     let _ = started.send(Err(error));
                     return;
                 }
-                (Ok(Err(error)), None) => {
-                    tracing::error!(worker = self.index, %error, "the worker cannot start again");
-                    std::thread::park_timeout(RESTART_PAUSE);
-                }
-                (Err(_), None) => self.on_panic(),
+                (Ok(Err(error)), None) => self.on_failure(&error.to_string()),
+                (Err(panic), None) => self.on_failure(said(&*panic)),
             }
         }
     }
 
-    fn on_panic(&mut self) {
+    /// The engine is lost: its sessions end, and after a while there is another.
+    fn on_failure(&mut self, reason: &str) {
+        let pause = self.failures.handle_failure(clock::now());
         tracing::error!(
             worker = self.index,
             sessions = self.sessions.len(),
+            reason,
+            pause_ms = pause.as_millis(),
             "the worker failed; its sessions end and it starts again"
         );
         for session in self.sessions.drain() {
             self.lane.push(DtlsInput::Close { session });
         }
-        self.outbox.push(Event::WorkerRestarted);
+        self.inputs.unheard += 1;
+        self.outbox.push_restarted();
+        std::thread::park_timeout(pause);
     }
 
     /// One life, on io_uring if it is wanted and allowed.
@@ -151,7 +206,7 @@ impl<C: Core> Seat<C> {
             .build()
             .map_err(failed)?;
         let serve = async {
-            let link = MsgLink::new(self.sockets.udp.try_clone()?)?;
+            let link = MsgLink::new(self.sockets.udp.try_clone()?, self.faults.clone())?;
             self.serve(link, DriverKind::Msg, why_not_uring, started)
                 .await
         };
@@ -159,7 +214,7 @@ impl<C: Core> Seat<C> {
     }
 
     fn open_uring(&self) -> io::Result<(UringSocket, tokio_uring::Runtime)> {
-        let socket = UringSocket::open(&self.sockets.udp)?;
+        let socket = UringSocket::open(&self.sockets.udp, &self.faults)?;
         // tokio-uring's own ring must have default flags: with SINGLE_ISSUER and DEFER_TASKRUN
         // it hangs.
         let runtime =
@@ -201,11 +256,19 @@ impl<C: Core> Seat<C> {
             lane: &mut self.lane,
             relay: &mut self.relay,
             sessions: &mut self.sessions,
+            faults: &self.faults,
             received: false,
             command: None,
         };
         life.run().await
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("it panicked")
 }
 
 /// The cores that this process may use.

@@ -124,7 +124,7 @@ impl Associations {
             if let Some(deadline) = entry.deadline {
                 self.deadlines.remove(&(deadline, session));
             }
-            let reason = CloseReason::HandshakeFailed;
+            let reason = CloseReason::NodeFault;
             self.commands
                 .push_back(Command::DtlsClosed { session, reason });
         }

@@ -200,10 +200,13 @@ impl<F: Fn(usize, Command)> Runner<F> {
             .entry(worker)
             .or_insert_with(|| Associations::new(certificates, ASSOCIATIONS_MAX));
         let session = session_of(&input);
-        // A panic on one peer's bytes ends that peer's session and nobody else's.
-        let run = AssertUnwindSafe(|| associations.handle_input(now(), input));
+        let run = AssertUnwindSafe(|| {
+            #[cfg(test)]
+            tests::panic_if_asked(&input);
+            associations.handle_input(now(), input);
+        });
         if catch_unwind(run).is_err() {
-            associations.abandon(session);
+            on_panic(associations, session);
         }
         while let Some(command) = associations.poll_command() {
             (self.deliver)(worker, command);
@@ -221,13 +224,22 @@ impl<F: Fn(usize, Command)> Runner<F> {
             if catch_unwind(run).is_err()
                 && let Some(session) = first
             {
-                associations.abandon(session);
+                on_panic(associations, session);
             }
             while let Some(command) = associations.poll_command() {
                 (self.deliver)(*worker, command);
             }
         }
     }
+}
+
+/// A panic on one peer's bytes ends that peer's session and nobody else's.
+fn on_panic(associations: &mut Associations, session: SessionId) {
+    tracing::error!(
+        session = session.0,
+        "a handshake thread failed; this session ends"
+    );
+    associations.abandon(session);
 }
 
 #[expect(
@@ -254,28 +266,35 @@ mod tests {
     use super::*;
     use crate::command::{DtlsRole, DtlsSpec, Fingerprint};
     use crate::dtls::{Association, AssociationEvent, Certificate};
+    use crate::event::CloseReason;
 
-    #[test]
-    fn a_client_connects_through_the_threads_and_its_close_is_never_lost() {
-        let node = Certificate::generate().unwrap();
+    /// What no DTLS begins with.
+    const PANIC: &[u8] = b"panic";
+
+    pub(super) fn panic_if_asked(input: &DtlsInput) {
+        if let DtlsInput::Datagram { bytes, .. } = input {
+            assert!(**bytes != *PANIC, "a test asked for it");
+        }
+    }
+
+    /// Lets a client shake hands with session `session` of worker 3, through the lane.
+    fn shake_hands(
+        lane: &Lane,
+        inbox: &Receiver<(usize, Command)>,
+        node: &Certificate,
+        session: SessionId,
+    ) {
         let own = Certificate::generate().unwrap();
-        let (commands, inbox) = mpsc::channel();
-        let lane = Lane::start(2, &node, move |worker, command| {
-            let _ = commands.send((worker, command));
-        })
-        .unwrap();
-        let session = SessionId(7);
-        let spec = DtlsSpec {
-            role: DtlsRole::Server,
-            fingerprints: vec![Fingerprint::Sha256(own.fingerprint())],
+        let spec = |role, certificate: &Certificate| DtlsSpec {
+            role,
+            fingerprints: vec![Fingerprint::Sha256(certificate.fingerprint())],
         };
-        assert!(lane.try_send(3, DtlsInput::Open { session, spec }));
-
-        let spec = DtlsSpec {
-            role: DtlsRole::Client,
-            fingerprints: vec![Fingerprint::Sha256(node.fingerprint())],
+        let open = DtlsInput::Open {
+            session,
+            spec: spec(DtlsRole::Server, &own),
         };
-        let mut client = Association::new(now(), &own, spec);
+        assert!(lane.try_send(3, open));
+        let mut client = Association::new(now(), &own, spec(DtlsRole::Client, node));
         let mut connected = (false, false);
         while connected != (true, true) {
             while let Some(bytes) = client.poll_transmit() {
@@ -294,6 +313,48 @@ mod tests {
                 other => panic!("unexpected {other:?}"),
             }
         }
+    }
+
+    fn started(threads: usize) -> (Lane, Receiver<(usize, Command)>, Certificate) {
+        let node = Certificate::generate().unwrap();
+        let (commands, inbox) = mpsc::channel();
+        let lane = Lane::start(threads, &Certificates::new(node.clone()), move |worker, command| {
+            let _ = commands.send((worker, command));
+        })
+        .unwrap();
+        (lane, inbox, node)
+    }
+
+    #[test]
+    fn t_33_a_panic_in_a_handshake_thread_ends_one_session_and_the_thread_goes_on() {
+        let (lane, inbox, node) = started(1);
+        let (one, other, next) = (SessionId(1), SessionId(2), SessionId(3));
+        shake_hands(&lane, &inbox, &node, one);
+        shake_hands(&lane, &inbox, &node, other);
+        let bytes = Box::from(PANIC);
+        let session = one;
+        assert!(lane.try_send(3, DtlsInput::Datagram { session, bytes }));
+        let (worker, told) = inbox.recv_timeout(Duration::from_secs(10)).unwrap();
+        let Command::DtlsClosed { session, reason } = told else {
+            panic!("the session ends: {told:?}");
+        };
+        assert_eq!((worker, session), (3, one));
+        assert_eq!(reason, CloseReason::NodeFault);
+        // Who was there still is, and who comes is served.
+        shake_hands(&lane, &inbox, &node, next);
+        assert!(lane.try_send(3, DtlsInput::Close { session: other }));
+        let (_, goodbye) = inbox.recv_timeout(Duration::from_secs(10)).unwrap();
+        let Command::DtlsTransmit { session, .. } = goodbye else {
+            panic!("a close_notify: {goodbye:?}");
+        };
+        assert_eq!(session, other);
+    }
+
+    #[test]
+    fn a_client_connects_through_the_threads_and_its_close_is_never_lost() {
+        let (lane, inbox, node) = started(2);
+        let session = SessionId(7);
+        shake_hands(&lane, &inbox, &node, session);
         // However full the queue is of somebody's datagrams.
         let flood = || DtlsInput::Datagram {
             session: SessionId(9),

@@ -55,6 +55,7 @@ impl Engine {
                 self.senders.get_mut(key)?.standing.preference = preference;
                 self.allocate_for(now, key);
             }
+            Command::AfterRestart => {}
             Command::OpenData {
                 session,
                 message_bytes_max,

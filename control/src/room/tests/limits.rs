@@ -173,7 +173,10 @@ fn an_overloaded_worker_takes_nobody_in_while_its_meetings_go_on() {
     reports(&mut world, 1, 970);
     let before = state(&world);
     let refused = world.enter("r", "Cid").unwrap_err().to_string();
-    assert!(refused.contains("is overloaded: it is busy 9"), "{refused}");
+    assert!(
+        refused.contains("takes nobody new: it is busy 9"),
+        "{refused}"
+    );
     assert_untouched(&mut world, &before);
     assert!(world.enter("s", "Dan").is_err() && world.rooms.ready().is_err());
     world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));

@@ -213,6 +213,7 @@ fn command_line(command: &Command) -> String {
         Command::Feed {
             source: Some(feed), ..
         } => feed_line(feed),
+        Command::AfterRestart => "after restart".to_owned(),
         Command::OpenData { .. } => "open data".to_owned(),
         Command::Data { session, request } => data_line(session.0, request),
         Command::DataEvent { .. }

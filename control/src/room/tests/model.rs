@@ -26,11 +26,18 @@ struct Engines {
     /// Tracks that are handed to another worker, and tracks that are taken from one.
     exports: BTreeSet<(TrackId, usize)>,
     imports: BTreeSet<(TrackId, usize)>,
+    /// Workers that drop what they are told, because it may be for the engine that they lost.
+    restarting: BTreeSet<usize>,
 }
 
 impl Engines {
     fn carry_out(&mut self, worker: usize, command: &Command) {
+        assert!(
+            !self.restarting.contains(&worker) || matches!(command, Command::AfterRestart),
+            "worker {worker} drops {command:?}"
+        );
         match command {
+            Command::AfterRestart => assert!(self.restarting.remove(&worker)),
             Command::Open(spec) => {
                 assert!(spec.ice.local_pwd.len() >= 22 && spec.ice.local_ufrag.len() >= 4);
                 assert_eq!(
@@ -65,20 +72,8 @@ impl Engines {
                 self.silence(*track, worker);
                 self.exports.retain(|(exported, _)| exported != track);
             }
-            Command::Export { track, to } => {
-                self.on_worker(worker, self.tracks[track].0);
-                assert!(worker != *to && self.exports.insert((*track, *to)));
-            }
-            Command::EndExport { track, to } => {
-                self.on_worker(worker, self.tracks[track].0);
-                assert!(self.exports.remove(&(*track, *to)));
-            }
-            Command::Import { track, from } => {
-                let (publisher, kind, formats) = self.tracks[&track.track];
-                self.on_worker(*from, publisher);
-                assert!(self.exports.contains(&(track.track, worker)));
-                assert_eq!((track.kind, track.formats.len()), (kind, formats));
-                self.imports.insert((track.track, worker));
+            Command::Export { .. } | Command::EndExport { .. } | Command::Import { .. } => {
+                self.relay(worker, command);
             }
             Command::AddSender { session, sender } => {
                 self.on_worker(worker, *session);
@@ -99,6 +94,27 @@ impl Engines {
             | Command::DtlsTransmit { .. }
             | Command::DtlsConnected { .. }
             | Command::DtlsClosed { .. } => unreachable!("these are the handshake threads' own"),
+        }
+    }
+
+    fn relay(&mut self, worker: usize, command: &Command) {
+        match command {
+            Command::Export { track, to } => {
+                self.on_worker(worker, self.tracks[track].0);
+                assert!(worker != *to && self.exports.insert((*track, *to)));
+            }
+            Command::EndExport { track, to } => {
+                self.on_worker(worker, self.tracks[track].0);
+                assert!(self.exports.remove(&(*track, *to)));
+            }
+            Command::Import { track, from } => {
+                let (publisher, kind, formats) = self.tracks[&track.track];
+                self.on_worker(*from, publisher);
+                assert!(self.exports.contains(&(track.track, worker)));
+                assert_eq!((track.kind, track.formats.len()), (kind, formats));
+                self.imports.insert((track.track, worker));
+            }
+            _ => unreachable!("only these are about other workers"),
         }
     }
 
@@ -148,6 +164,7 @@ impl Engines {
 
     /// A worker has forgotten everything.
     fn restart(&mut self, worker: usize) {
+        self.restarting.insert(worker);
         let lives = |(id, on): (&SessionId, &usize)| (*on == worker).then_some(*id);
         let lost: Vec<SessionId> = self.sessions.iter().filter_map(lives).collect();
         self.imports.retain(|(_, on)| *on != worker);
@@ -167,6 +184,7 @@ impl Engines {
             feeds,
             exports,
             imports,
+            ..
         } = self;
         exports.retain(|(track, _)| tracks.contains_key(track));
         // Elsewhere a track that is gone is silent, but not forgotten.

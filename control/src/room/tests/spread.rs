@@ -143,7 +143,7 @@ fn a_publisher_that_leaves_is_forgotten_on_every_worker() {
 }
 
 #[test]
-fn a_worker_that_failed_is_relayed_nothing_any_more() {
+fn t_33_a_worker_that_failed_is_relayed_nothing_any_more() {
     let mut world = busy_room();
     watch(&mut world);
     world.effects();
@@ -154,7 +154,11 @@ fn a_worker_that_failed_is_relayed_nothing_any_more() {
     commands.sort();
     assert_eq!(
         commands,
-        ["#0 end export t1 to #1", "#0 end export t2 to #1"]
+        [
+            "#0 end export t1 to #1",
+            "#0 end export t2 to #1",
+            "#1 after restart"
+        ]
     );
 }
 

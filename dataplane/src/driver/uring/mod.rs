@@ -17,6 +17,8 @@ mod arrival;
 mod buffers;
 mod drops;
 mod slots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +36,7 @@ use tokio::io::unix::AsyncFd;
 use self::arrival::{CONTROL_BYTES, NAME_BYTES, parse};
 use self::buffers::BufferRing;
 use self::slots::{Next, Slots};
+use super::faults::Faults;
 use super::link::{Link, LinkCounts, Offloads, unmapped};
 
 pub(super) use self::drops::receive_drops;
@@ -101,16 +104,20 @@ pub(super) struct UringSocket {
     /// The link is being dropped: nothing is sent again.
     ending: bool,
     counts: LinkCounts,
+    faults: Faults,
 }
 
 impl UringSocket {
     /// Sets up a ring and starts to receive. Everything that a later packet needs is tried here,
     /// so success means that io_uring is allowed and new enough.
-    pub(super) fn open(udp: &UdpSocket) -> io::Result<UringSocket> {
+    pub(super) fn open(udp: &UdpSocket, faults: &Faults) -> io::Result<UringSocket> {
         let mut refused = None;
         for setup in [Setup::Deferred, Setup::Cooperative, Setup::Plain] {
-            match UringSocket::open_with(udp.try_clone()?, setup) {
-                Ok(socket) => return Ok(socket),
+            match UringSocket::open_with(udp.try_clone()?, setup, COMPLETIONS) {
+                Ok(mut socket) => {
+                    socket.faults = faults.clone();
+                    return Ok(socket);
+                }
                 // Only an old kernel's answer is worth another try.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
                     refused.get_or_insert(error);
@@ -121,8 +128,8 @@ impl UringSocket {
         Err(refused.expect("the loop ran, and every turn of it returned or set this"))
     }
 
-    fn open_with(udp: UdpSocket, setup: Setup) -> io::Result<UringSocket> {
-        let ring = build(setup).map_err(|error| explain("io_uring_setup", &error))?;
+    fn open_with(udp: UdpSocket, setup: Setup, completions: u32) -> io::Result<UringSocket> {
+        let ring = build(setup, completions).map_err(|error| explain("io_uring_setup", &error))?;
         require_operations(&ring)?;
         ring.submitter()
             .register_files(&[udp.as_raw_fd()])
@@ -159,6 +166,7 @@ impl UringSocket {
             disarmed_by: 0,
             ending: false,
             counts: LinkCounts::default(),
+            faults: Faults::default(),
         };
         socket.arm();
         socket.submit();
@@ -230,19 +238,26 @@ impl UringSocket {
 
     fn on_sent(&mut self, index: u16, result: i32) {
         match self.memory.slots.on_sent(index, result, &mut self.counts) {
-            Next::Send(entry) if !self.ending => {
-                if !self.push(&entry) {
-                    self.on_unsendable(index);
-                }
-            }
+            Next::Send(entry) if !self.ending => self.push_send(index, &entry),
             Next::Send(_) => self.memory.slots.free(index),
             Next::Free => {}
             Next::WithoutOffload(entry) => {
                 self.offloads.gso = false;
-                if self.ending || !self.push(&entry) {
+                if self.ending {
                     self.on_unsendable(index);
+                } else {
+                    self.push_send(index, &entry);
                 }
             }
+        }
+    }
+
+    fn push_send(&mut self, index: u16, entry: &squeue::Entry) {
+        let datagrams = self.memory.slots.datagrams(index);
+        match self.faults.of_send(datagrams) {
+            Some(errno) => self.on_sent(index, -errno),
+            None if self.push(entry) => {}
+            None => self.on_unsendable(index),
         }
     }
 
@@ -261,6 +276,33 @@ impl UringSocket {
     /// Whether there is something for us that no eventfd write will tell.
     fn has_work(&mut self) -> bool {
         self.kernel_waits() || !self.arrivals.is_empty() || !self.ring.completion().is_empty()
+    }
+
+    /// Hands over at most so many runs of what arrived, and makes sure that the receive stands.
+    fn receive(&mut self, runs_max: usize, mut take: impl FnMut(Path, &mut [u8], usize)) {
+        if self.kernel_waits() {
+            self.submit();
+        }
+        self.reap();
+        for _ in 0..runs_max {
+            let Some(Arrival { buffer, len }) = self.arrivals.pop_front() else {
+                break;
+            };
+            if let Some(run) = parse(self.memory.buffers.received(buffer, len)) {
+                if run.remote.port() == 0 {
+                    self.counts.port_zero += 1;
+                } else {
+                    take(Path::udp(unmapped(run.remote)), run.bytes, run.segment);
+                }
+            }
+            self.memory.buffers.give(buffer);
+        }
+        self.memory.buffers.publish();
+        // Whatever ended it (no buffers, a full completion queue, an error of the socket), the
+        // receive must stand again, after the buffers were given back.
+        if !self.armed {
+            self.arm();
+        }
     }
 
     /// Cancels every request, waits until all have completed, and takes the memory back.
@@ -322,33 +364,9 @@ impl UringLink {
 }
 
 impl Link for UringLink {
-    fn receive(&mut self, runs_max: usize, mut take: impl FnMut(Path, &mut [u8], usize)) {
-        let socket = &mut self.socket;
-        socket.ring.completion().disable_eventfd();
-        if socket.kernel_waits() {
-            socket.submit();
-        }
-        socket.reap();
-        for _ in 0..runs_max {
-            let Some(Arrival { buffer, len }) = socket.arrivals.pop_front() else {
-                break;
-            };
-            let received = socket.memory.buffers.received(buffer, len);
-            if let Some(run) = parse(received) {
-                if run.remote.port() == 0 {
-                    socket.counts.port_zero += 1;
-                } else {
-                    take(Path::udp(unmapped(run.remote)), run.bytes, run.segment);
-                }
-            }
-            socket.memory.buffers.give(buffer);
-        }
-        socket.memory.buffers.publish();
-        // Whatever ended it (no buffers, a full completion queue, an error of the socket), the
-        // receive must stand again, after the buffers were given back.
-        if !socket.armed {
-            socket.arm();
-        }
+    fn receive(&mut self, runs_max: usize, take: impl FnMut(Path, &mut [u8], usize)) {
+        self.socket.ring.completion().disable_eventfd();
+        self.socket.receive(runs_max, take);
     }
 
     fn slot(&mut self) -> Option<&mut [u8]> {
@@ -366,9 +384,7 @@ impl Link for UringLink {
         else {
             return;
         };
-        if !self.socket.push(&entry) {
-            self.socket.on_unsendable(index);
-        }
+        self.socket.push_send(index, &entry);
     }
 
     fn flush(&mut self) {
@@ -427,9 +443,9 @@ pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     watched.map_err(io::Error::from)
 }
 
-fn build(setup: Setup) -> io::Result<IoUring> {
+fn build(setup: Setup, completions: u32) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
-    builder.setup_cqsize(COMPLETIONS);
+    builder.setup_cqsize(completions);
     match setup {
         Setup::Deferred => {
             builder
@@ -505,57 +521,4 @@ fn set_udp_option(udp: &UdpSocket, name: libc::c_int, value: libc::c_int) -> boo
         )
     };
     result == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_setup_receives_and_sends() {
-        for setup in [Setup::Deferred, Setup::Cooperative, Setup::Plain] {
-            let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-            let here = udp.local_addr().unwrap();
-            let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
-            peer.set_read_timeout(Some(std::time::Duration::from_secs(5)))
-                .unwrap();
-            let mut socket = UringSocket::open_with(udp, setup).unwrap_or_else(|error| {
-                panic!("io_uring is refused on this machine, which these tests need: {error}")
-            });
-            peer.send_to(b"ping", here).unwrap();
-            while socket.arrivals.is_empty() {
-                socket.ring.submit_and_wait(1).unwrap();
-                socket.reap();
-            }
-            let Arrival { buffer, len } = socket.arrivals.pop_front().unwrap();
-            let run = parse(socket.memory.buffers.received(buffer, len)).unwrap();
-            assert_eq!(
-                (&*run.bytes, run.remote),
-                (&b"ping"[..], peer.local_addr().unwrap())
-            );
-            let slot = socket.memory.slots.next_free().unwrap();
-            slot[..4].copy_from_slice(b"pong");
-            let transmit = Transmit {
-                path: Path::udp(peer.local_addr().unwrap()),
-                len: 4,
-                segment: 4,
-            };
-            let (_, entry) = socket.memory.slots.send(transmit, false, true).unwrap();
-            assert!(socket.push(&entry));
-            socket.submit();
-            let mut answer = [0; 16];
-            assert_eq!(peer.recv(&mut answer).unwrap(), 4, "{setup:?}");
-            assert_eq!(&answer[..4], b"pong");
-        }
-    }
-
-    #[test]
-    fn a_dropped_link_leaves_nothing_with_the_kernel() {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut socket = UringSocket::open(&udp).unwrap();
-        assert!(
-            socket.end(),
-            "the standing receive is cancelled and its end seen"
-        );
-    }
 }

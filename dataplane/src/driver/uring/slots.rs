@@ -3,7 +3,7 @@
 use io_uring::{opcode, squeue};
 use socket2::SockAddr;
 
-use super::super::link::{LinkCounts, mapped, refuses_gso};
+use super::super::link::{Failed, LinkCounts, mapped};
 use super::{SOCKET, empty_header};
 use crate::limits::{BURST_BYTES_MAX, SEND_SLOTS};
 use crate::transmit::{Path, Transmit};
@@ -103,22 +103,24 @@ impl Slots {
         Some((index, slot.entry(index)))
     }
 
+    /// How many datagrams the send under way has in one piece.
+    pub(super) fn datagrams(&mut self, index: u16) -> usize {
+        let slot = self.slot(index);
+        slot.sending.len().div_ceil(slot.transmit.segment.max(1))
+    }
+
     /// Takes a send's result, and says how the slot goes on.
     pub(super) fn on_sent(&mut self, index: u16, result: i32, counts: &mut LinkCounts) -> Next {
+        let datagrams = self.datagrams(index);
         let slot = self.slot(index);
         let Transmit { len, segment, .. } = slot.transmit;
-        let datagrams = slot.sending.len().div_ceil(segment.max(1));
-        let errno = -result;
+        let failed = (result < 0).then(|| counts.on_send_error(-result, datagrams));
         let mut without_offload = false;
-        if result < 0 && datagrams > 1 && refuses_gso(errno) {
-            // The same again, one by one; for good when the device said so.
-            counts.bursts_split += 1;
-            without_offload = errno == libc::EIO;
+        if let Some(Failed::Split { for_good }) = failed {
+            // The same again, one by one.
+            without_offload = for_good;
             slot.sending = 0..segment;
         } else {
-            if result < 0 {
-                counts.on_send_error(errno, datagrams);
-            }
             let start = slot.sending.end;
             slot.sending = start..len.min(start + segment.max(1));
         }

@@ -1,0 +1,88 @@
+//! Faults on demand: a shim in the driver through which tests make a worker panic and the kernel refuse.
+//! Without the feature `sim` there is nothing in it.
+
+#[cfg(feature = "sim")]
+use std::sync::Arc;
+
+/// What is to go wrong in one worker. Clones are about the same worker.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    #[cfg(feature = "sim")]
+    plan: Arc<plan::Plan>,
+}
+
+impl Faults {
+    /// Panics if that was asked for. Called in every turn.
+    pub(super) fn strike(&self) {
+        #[cfg(feature = "sim")]
+        self.plan.strike();
+    }
+
+    /// The error that this send is to fail with, instead of reaching the kernel.
+    pub(super) fn of_send(&self, datagrams: usize) -> Option<i32> {
+        #[cfg(feature = "sim")]
+        return self.plan.of_send(datagrams);
+        #[cfg(not(feature = "sim"))]
+        {
+            let _ = datagrams;
+            None
+        }
+    }
+}
+
+#[cfg(feature = "sim")]
+mod plan {
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+    use super::Faults;
+
+    #[derive(Debug, Default)]
+    pub(super) struct Plan {
+        panics: AtomicBool,
+        errno: AtomicI32,
+        /// Sends that still fail.
+        sends: AtomicUsize,
+        /// Sends of fewer datagrams succeed.
+        datagrams_min: AtomicUsize,
+    }
+
+    impl Faults {
+        /// The worker's next turn panics.
+        pub fn panic_next_turn(&self) {
+            self.plan.panics.store(true, Ordering::Release);
+        }
+
+        /// The next `sends` sends of at least so many datagrams in one piece fail with this error of the kernel's.
+        pub fn refuse_sends(&self, errno: i32, sends: usize, datagrams_min: usize) {
+            self.plan.errno.store(errno, Ordering::Relaxed);
+            self.plan
+                .datagrams_min
+                .store(datagrams_min, Ordering::Relaxed);
+            self.plan.sends.store(sends, Ordering::Release);
+        }
+
+        /// Sends that still have to fail.
+        #[must_use]
+        pub fn sends_left(&self) -> usize {
+            self.plan.sends.load(Ordering::Acquire)
+        }
+    }
+
+    impl Plan {
+        pub(super) fn strike(&self) {
+            if self.panics.load(Ordering::Acquire) && self.panics.swap(false, Ordering::AcqRel) {
+                panic!("a test asked for it");
+            }
+        }
+
+        pub(super) fn of_send(&self, datagrams: usize) -> Option<i32> {
+            let left = self.sends.load(Ordering::Acquire);
+            if left == 0 || datagrams < self.datagrams_min.load(Ordering::Relaxed) {
+                return None;
+            }
+            // Only the worker takes from it.
+            self.sends.store(left - 1, Ordering::Release);
+            Some(self.errno.load(Ordering::Relaxed))
+        }
+    }
+}
