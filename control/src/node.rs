@@ -22,7 +22,7 @@ use dataplane::event::Event;
 use signaling::node::{PersonId, Refusal, RoomEvent};
 use signaling::sdp::Candidate;
 use tokio::sync::{Notify, mpsc};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use crate::firestore::shell::Standing;
 use crate::metrics::{self, Snapshot, Strain, Tally};

@@ -318,9 +318,13 @@ mod tests {
     fn started(threads: usize) -> (Lane, Receiver<(usize, Command)>, Certificate) {
         let node = Certificate::generate().unwrap();
         let (commands, inbox) = mpsc::channel();
-        let lane = Lane::start(threads, &Certificates::new(node.clone()), move |worker, command| {
-            let _ = commands.send((worker, command));
-        })
+        let lane = Lane::start(
+            threads,
+            Certificates::new(node.clone()),
+            move |worker, command| {
+                let _ = commands.send((worker, command));
+            },
+        )
         .unwrap();
         (lane, inbox, node)
     }
