@@ -3,6 +3,8 @@
 //! A command that names something unknown is counted and ignored: a session may have ended while
 //! the command was on its way.
 
+use zeroize::Zeroize;
+
 use crate::data::{DataDrops, DataEvent, DataRequest};
 use crate::event::CloseReason;
 use crate::id::{FormatIndex, GroupId, Mid, PayloadType, Rid, SenderId, SessionId, Ssrc, TrackId};
@@ -390,13 +392,19 @@ impl std::fmt::Debug for SrtpKeys {
     }
 }
 
-/// A master key and its salt (RFC 3711 section 3.2.1).
+/// A master key and its salt (RFC 3711 section 3.2.1). The key is cleared when it is dropped.
 #[derive(Clone)]
 pub struct MasterKey {
     /// 16 or 32 bytes.
     pub key: Vec<u8>,
     /// 12 bytes for AEAD profiles, 14 otherwise.
     pub salt: Vec<u8>,
+}
+
+impl Drop for MasterKey {
+    fn drop(&mut self) {
+        self.key.zeroize();
+    }
 }
 
 /// SRTP protection profiles, best first.

@@ -103,21 +103,21 @@ impl Cipher {
         };
         let aead = match profile {
             SrtpProfile::AeadAes128Gcm => {
-                UnboundKey::new(&AES_128_GCM, &derivation.derive::<16>(encryption)?)
+                UnboundKey::new(&AES_128_GCM, &*derivation.derive::<16>(encryption)?)
             }
             SrtpProfile::AeadAes256Gcm => {
-                UnboundKey::new(&AES_256_GCM, &derivation.derive::<32>(encryption)?)
+                UnboundKey::new(&AES_256_GCM, &*derivation.derive::<32>(encryption)?)
             }
             SrtpProfile::Aes128CmHmacSha1_80 => {
                 let key = derivation.derive::<16>(encryption)?;
                 let authentication = derivation.derive::<20>(authentication)?;
-                return Cipher::counter_mode(&key, &authentication, derivation.derive(salt)?);
+                return Cipher::counter_mode(&*key, &authentication, *derivation.derive(salt)?);
             }
         };
         let key = LessSafeKey::new(aead.map_err(|_| KeyError::Refused)?);
         Ok(Cipher::Gcm {
             key,
-            salt: derivation.derive(salt)?,
+            salt: *derivation.derive(salt)?,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::iv::FixedLength;
+use zeroize::Zeroizing;
 
 use super::key::KeyError;
 use crate::command::{MasterKey, SrtpProfile};
@@ -53,14 +54,17 @@ impl Derivation {
     }
 
     /// The first `N` bytes of key stream for a label: AES in counter mode over zeros, its counter the
-    /// master salt with the label in it.
-    pub(super) fn derive<const N: usize>(&self, label: Label) -> Result<[u8; N], KeyError> {
+    /// master salt with the label in it. They are cleared when they are dropped.
+    pub(super) fn derive<const N: usize>(
+        &self,
+        label: Label,
+    ) -> Result<Zeroizing<[u8; N]>, KeyError> {
         let mut counter = self.salt;
         counter[7] ^= label as u8;
-        let mut key = [0; N];
+        let mut key = Zeroizing::new([0; N]);
         self.prf
             .less_safe_encrypt(
-                &mut key,
+                &mut *key,
                 EncryptionContext::Iv128(FixedLength::from(&counter)),
             )
             .map_err(|_| KeyError::Refused)?;

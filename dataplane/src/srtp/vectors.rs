@@ -25,11 +25,11 @@ fn t_21_session_keys_of_rfc_3711() {
         salt: hex("0EC675AD498AFEEBB6960B3AABE6"),
     };
     let derivation = Derivation::new(SrtpProfile::Aes128CmHmacSha1_80, &master).unwrap();
-    let key: [u8; 16] = derivation.derive(Label::RtpEncryption).unwrap();
+    let key: [u8; 16] = *derivation.derive(Label::RtpEncryption).unwrap();
     assert_eq!(key[..], hex("C61E7A93744F39EE10734AFE3FF7A087"));
-    let salt: [u8; 14] = derivation.derive(Label::RtpSalt).unwrap();
+    let salt: [u8; 14] = *derivation.derive(Label::RtpSalt).unwrap();
     assert_eq!(salt[..], hex("30CBBC08863D8C85D49DB34A9AE1"));
-    let authentication: [u8; 94] = derivation.derive(Label::RtpAuthentication).unwrap();
+    let authentication: [u8; 94] = *derivation.derive(Label::RtpAuthentication).unwrap();
     assert_eq!(
         authentication[..],
         hex(
@@ -50,14 +50,14 @@ fn t_21_session_keys_of_rfc_6188() {
     let derivation = Derivation::new(SrtpProfile::AeadAes256Gcm, &master).unwrap();
     // The RFC's salt has two more bytes (78d2), which counter mode takes and GCM does not.
     let derivation = derivation.with_salt_tail([0x78, 0xd2]);
-    let key: [u8; 32] = derivation.derive(Label::RtpEncryption).unwrap();
+    let key: [u8; 32] = *derivation.derive(Label::RtpEncryption).unwrap();
     assert_eq!(
         key[..],
         hex("5ba1064e30ec51613cad926c5a28ef73 1ec7fb397f70a960653caf06554cd8c4")
     );
-    let salt: [u8; 14] = derivation.derive(Label::RtpSalt).unwrap();
+    let salt: [u8; 14] = *derivation.derive(Label::RtpSalt).unwrap();
     assert_eq!(salt[..], hex("fa31791685ca444a9e07c6c64e93"));
-    let authentication: [u8; 20] = derivation.derive(Label::RtpAuthentication).unwrap();
+    let authentication: [u8; 20] = *derivation.derive(Label::RtpAuthentication).unwrap();
     assert_eq!(
         authentication[..],
         hex("fd9c32d39ed5fbb5a9dc96b30818454d1313dc05")

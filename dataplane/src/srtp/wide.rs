@@ -19,6 +19,8 @@ use std::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _mm512_xor_si512,
 };
 
+use zeroize::{Zeroize, Zeroizing};
+
 /// Messages at once.
 pub(super) const LANES: usize = 16;
 
@@ -45,10 +47,18 @@ const CHOICE: i32 = 0xca;
 const PARITY: i32 = 0x96;
 const MAJORITY: i32 = 0xe8;
 
-/// A key, as what SHA-1 has come to after the key's block of the inner and the outer hash.
+/// A key, as what SHA-1 has come to after the key's block of the inner and the outer hash. Cleared when it
+/// is dropped.
 pub(super) struct WideKey {
     inner: [u32; 5],
     outer: [u32; 5],
+}
+
+impl Drop for WideKey {
+    fn drop(&mut self) {
+        self.inner.zeroize();
+        self.outer.zeroize();
+    }
 }
 
 /// Where the messages are: message `n` begins at `n * stride`, is `len` bytes long, and is followed by
@@ -72,7 +82,7 @@ impl WideKey {
             return None;
         }
         let midstate = |pad: u8| {
-            let mut block = [pad; BLOCK];
+            let mut block = Zeroizing::new([pad; BLOCK]);
             for (byte, key) in block.iter_mut().zip(key) {
                 *byte ^= key;
             }

@@ -188,7 +188,8 @@ impl Peer {
             cname: format!("peer-{number}"),
         };
         world.command(Command::Open(Box::new(spec)));
-        let address = SocketAddr::from(([192, 0, 2, number as u8], 5_000));
+        let [.., high, low] = number.to_be_bytes();
+        let address = SocketAddr::from(([192, 0, high.wrapping_add(2), low], 5_000));
         let seeds = [number as u8, (number as u8).wrapping_add(100)];
         let [receive, send] = seeds.map(|seed| context_with(seed, profile));
         Peer {
@@ -319,15 +320,15 @@ pub(crate) fn master(seed: u8, profile: SrtpProfile) -> MasterKey {
 }
 
 fn context_with(seed: u8, profile: SrtpProfile) -> Context {
-    let MasterKey { key, salt } = master(seed, profile);
+    let keys = master(seed, profile);
     let profile = match profile {
         SrtpProfile::AeadAes128Gcm => ProtectionProfile::AeadAes128Gcm,
         SrtpProfile::AeadAes256Gcm => ProtectionProfile::AeadAes256Gcm,
         SrtpProfile::Aes128CmHmacSha1_80 => ProtectionProfile::Aes128CmHmacSha1_80,
     };
     Context::new(
-        &key,
-        &salt,
+        &keys.key,
+        &keys.salt,
         profile,
         None,
         None,
