@@ -7,7 +7,8 @@ use std::net::Ipv4Addr;
 use dataplane::driver::{DataplaneConfig, DriverChoice};
 use dataplane::limits::EGRESS_HOLD_DEFAULT;
 use signaling::name::PersonName;
-use signaling::node::{Enter, Entered, Node};
+use signaling::node::{Enter, Entered, Node, PageOffer};
+use signaling::sdp::Offer;
 
 use super::*;
 
@@ -78,6 +79,41 @@ async fn a_person_who_is_back_gets_a_new_channel_and_the_old_one_ends() {
     assert_eq!(ann.events.recv().await, None);
     node.say(&back.person, "here again");
     assert!(matches!(back.events.try_recv(), Ok(RoomEvent::Chat { .. })));
+}
+
+/// The certificate that a person's next session is told of.
+async fn fingerprint_told(node: &Millrace, name: &str) -> String {
+    let entered = enter(node, name).await.unwrap();
+    let page = include_str!("../../../signaling/tests/offers/chromium-sendrecv.sdp");
+    let offer = PageOffer {
+        offer: Offer::parse(page).unwrap(),
+        wants: Vec::new(),
+        sources: Vec::new(),
+    };
+    let answer = node.offer(&entered.person, offer).await.unwrap();
+    let line = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("a=fingerprint:sha-256 "));
+    line.unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn after_a_renewal_new_sessions_are_told_of_the_certificate_that_they_get() {
+    let node = node();
+    let used = |session| {
+        let state = node.lock();
+        let dataplane = state.workers.dataplane.as_ref().unwrap();
+        let bytes = dataplane.fingerprint_of(session);
+        let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        pairs.join(":")
+    };
+    let next = || node.lock().rooms.next_session();
+    let ann = next();
+    assert_eq!(fingerprint_told(&node, "Ann").await, used(ann));
+    node.decide(|state, _| state.renew_certificate());
+    let bob = next();
+    assert_eq!(fingerprint_told(&node, "Bob").await, used(bob));
+    assert_ne!(used(ann), used(bob), "Ann keeps what she has");
 }
 
 #[tokio::test]

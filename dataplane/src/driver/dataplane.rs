@@ -252,11 +252,16 @@ impl Dataplane {
             .faults
     }
 
-    /// SHA-256 fingerprint of the DTLS certificate, for `a=fingerprint`.
+    /// SHA-256 fingerprint of the DTLS certificate that new sessions have, for `a=fingerprint`.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        let latest = SessionId(u64::MAX);
-        self.certificates.of(latest).fingerprint()
+        self.fingerprint_of(SessionId(u64::MAX))
+    }
+
+    /// That of the certificate that a session has.
+    #[must_use]
+    pub fn fingerprint_of(&self, session: SessionId) -> [u8; 32] {
+        self.certificates.of(session).fingerprint()
     }
 
     /// Gives sessions from `from` on a new certificate, whose fingerprint it returns; those with

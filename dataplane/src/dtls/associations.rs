@@ -219,7 +219,7 @@ impl std::fmt::Debug for Associations {
 #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
 mod tests {
     use super::*;
-    use crate::command::DtlsRole;
+    use crate::command::{DtlsRole, Fingerprint};
     use crate::dtls::Certificate;
     use crate::limits::HANDSHAKE_TIMEOUT;
 
@@ -259,6 +259,51 @@ mod tests {
                 .iter()
                 .all(|(session, why)| *session >= 3 && *why == CloseReason::AtLimit)
         );
+    }
+
+    /// Whether a client that was told of `announced` ends its handshake with the session.
+    fn connects(associations: &mut Associations, session: u64, announced: &Certificate) -> bool {
+        let (now, session) = (Instant::now(), SessionId(session));
+        let own = Certificate::generate().unwrap();
+        let spec = |role, peer: &Certificate| DtlsSpec {
+            role,
+            fingerprints: vec![Fingerprint::Sha256(peer.fingerprint())],
+        };
+        let server = spec(DtlsRole::Server, &own);
+        let mut client = Association::new(now, &own, spec(DtlsRole::Client, announced));
+        let spec = server;
+        associations.handle_input(now, DtlsInput::Open { session, spec });
+        loop {
+            while let Some(bytes) = client.poll_transmit() {
+                associations.handle_input(now, DtlsInput::Datagram { session, bytes });
+            }
+            while let Some(command) = associations.poll_command() {
+                if let Command::DtlsTransmit { bytes, .. } = command {
+                    client.handle_datagram(now, &bytes);
+                }
+            }
+            match client.poll_event() {
+                Some(AssociationEvent::Connected(_)) => return true,
+                Some(AssociationEvent::Closed(reason)) => {
+                    assert_eq!(reason, CloseReason::FingerprintMismatch);
+                    return false;
+                }
+                None => {}
+            }
+        }
+    }
+
+    #[test]
+    fn clients_see_the_certificate_that_was_current_when_their_session_was_made() {
+        let [first, second] = [(); 2].map(|()| Certificate::generate().unwrap());
+        let certificates = Certificates::new(first.clone());
+        let mut associations = Associations::new(&certificates, 100);
+        assert!(connects(&mut associations, 1, &first));
+        certificates.renew(SessionId(10), second.clone());
+        // Session 9 was made before, and its client is only here now.
+        assert!(connects(&mut associations, 9, &first));
+        assert!(connects(&mut associations, 10, &second));
+        assert!(!connects(&mut associations, 11, &first));
     }
 
     #[test]
