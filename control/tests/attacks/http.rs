@@ -103,14 +103,7 @@ fn x_09_a_frame_and_a_header_without_end_are_not_waited_for() {
     let node = Node::start("endless", "info");
     let before = node.resident_bytes();
     // A WebSocket's frame that says it has an exbibyte (CVE-2023-43669 was of its header's).
-    let mut stream = node.connect();
-    write!(
-        stream,
-        "GET /v1/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-        node.host
-    )
-    .unwrap();
+    let mut stream = node.websocket();
     let mut header = vec![0x81, 0xff];
     header.extend((1_u64 << 60).to_be_bytes());
     header.extend([0; 4]);

@@ -5,6 +5,7 @@
 
 mod http;
 mod reflection;
+mod resources;
 mod secrets;
 
 use std::fs::File;
@@ -64,6 +65,19 @@ impl Node {
         stream
     }
 
+    /// The same, as one that becomes a WebSocket.
+    pub(crate) fn websocket(&self) -> TcpStream {
+        let mut stream = self.connect();
+        write!(
+            stream,
+            "GET /v1/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            self.host
+        )
+        .unwrap();
+        stream
+    }
+
     /// The whole answer to a request.
     pub(crate) fn ask(&self, method: &str, path: &str, headers: &str, body: &str) -> String {
         let mut stream = self.connect();
@@ -86,6 +100,12 @@ impl Node {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
         kilobytes.parse::<u64>().unwrap() << 10
+    }
+
+    /// Files and sockets that it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        open.unwrap().count()
     }
 
     pub(crate) fn assert_alive(&self) {
@@ -115,4 +135,30 @@ pub(crate) fn offer(pwd: &str, lines: &str) -> String {
          a=fingerprint:sha-256 {fingerprint}\r\na=setup:actpass\r\n\
          a=rtpmap:111 opus/48000/2\r\n{lines}"
     )
+}
+
+/// What follows `before` in the text, up to one of these characters.
+pub(crate) fn after<'a>(text: &'a str, before: &str, end: &[char]) -> &'a str {
+    let at = text
+        .find(before)
+        .unwrap_or_else(|| panic!("no {before} in {text}"));
+    text[at + before.len()..].split(end).next().unwrap()
+}
+
+/// Sends a text frame of a client (RFC 6455 section 5.2), under a mask of zeros.
+pub(crate) fn say(stream: &mut impl Write, text: &str) {
+    let length = (text.len() as u16).to_be_bytes();
+    let header = [0x81, 0xfe, length[0], length[1], 0, 0, 0, 0];
+    stream.write_all(&header).unwrap();
+    stream.write_all(text.as_bytes()).unwrap();
+}
+
+/// Reads until `piece` has come.
+pub(crate) fn hear(stream: &mut impl Read, piece: &str) -> String {
+    let (mut heard, mut byte) = (String::new(), [0]);
+    while !heard.ends_with(piece) {
+        assert_eq!(stream.read(&mut byte).unwrap(), 1, "closed after: {heard}");
+        heard.push(char::from(byte[0]));
+    }
+    heard
 }

@@ -1,6 +1,6 @@
 //! No secret is in the log, however much of it is asked for.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,56 +10,19 @@ use benches::peers::tune::Tune;
 use dataplane::command::{DtlsRole, DtlsSpec, Fingerprint, MasterKey, SrtpKeys};
 use dataplane::dtls::{Association, AssociationEvent, Certificate};
 
-use crate::{Node, PATIENCE, offer};
+use crate::{Node, PATIENCE, after, hear, offer, say};
 
 const OUR_PWD: &str = "ourVerySecretPasswordOfIce";
 const BEARER: &str = "aBearerTokenThatNobodyMayRead";
 
-/// What follows `before` in the text, up to one of these characters.
-fn after<'a>(text: &'a str, before: &str, end: &[char]) -> &'a str {
-    let at = text
-        .find(before)
-        .unwrap_or_else(|| panic!("no {before} in {text}"));
-    text[at + before.len()..].split(end).next().unwrap()
-}
-
-/// Sends a text frame of a client (RFC 6455 section 5.2), under a mask of zeros.
-fn say(stream: &mut impl Write, text: &str) {
-    let length = (text.len() as u16).to_be_bytes();
-    let header = [0x81, 0xfe, length[0], length[1], 0, 0, 0, 0];
-    stream.write_all(&header).unwrap();
-    stream.write_all(text.as_bytes()).unwrap();
-}
-
-/// Reads until `piece` has come.
-fn hear(stream: &mut impl Read, piece: &str) -> String {
-    let (mut heard, mut byte) = (String::new(), [0]);
-    while !heard.contains(piece) {
-        assert_eq!(stream.read(&mut byte).unwrap(), 1, "closed after: {heard}");
-        heard.push(char::from(byte[0]));
-    }
-    heard
-}
-
 /// A person joins by a WebSocket, loses it, comes back and offers; the token, and our password.
 fn come_back(node: &Node) -> [String; 2] {
-    let open = || {
-        let mut stream = node.connect();
-        write!(
-            stream,
-            "GET /v1/ws HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            node.host
-        )
-        .unwrap();
-        stream
-    };
-    let mut socket = open();
+    let mut socket = node.websocket();
     say(&mut socket, r#"{"type":"join","room":"r","name":"Ann"}"#);
     let joined = hear(&mut socket, "iceServers");
     let token = after(&joined, "\"token\":\"", &['"']).to_owned();
     drop(socket);
-    let mut socket = open();
+    let mut socket = node.websocket();
     say(
         &mut socket,
         &format!(r#"{{"type":"resume","token":"{token}"}}"#),

@@ -10,6 +10,7 @@ use dataplane::limits::{INTAKE_BYTES_PER_SECOND_MIN, PATH_HELD, SSRCS_PER_TRACK_
 use dataplane::srtp::{RtcpKeys, SealKey};
 use dataplane::transmit::Path;
 use dataplane::wire::{Protocol, classify};
+use rtcp::payload_feedbacks::full_intra_request::{FirEntry, FullIntraRequest};
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 
 use crate::world::*;
@@ -346,6 +347,59 @@ fn t_28_a_thousand_sources_of_one_session_are_a_few_and_a_counter() {
     let refused = world.counters().drop_unknown_ssrc;
     assert_eq!(refused, 1_000 - SSRCS_PER_TRACK_MAX as u64);
     others.assert_undisturbed();
+}
+
+#[test]
+fn t_26_three_thousand_subscribers_that_want_key_frames_ask_for_few() {
+    const SUBSCRIBERS: u64 = 3_000;
+    let mut world = World::with_sessions_max(SUBSCRIBERS as usize + 1);
+    let mut publisher = Peer::connect(&mut world, 1);
+    let (session, track) = (publisher.session, Box::new(video_track(1)));
+    world.command(Command::Publish { session, track });
+    publisher.send(&mut world, &video(7, 1, b"x").packet());
+    let mut subscribers: Vec<Peer> = (2..2 + SUBSCRIBERS)
+        .map(|number| {
+            let peer = Peer::connect(&mut world, number);
+            let (session, spec) = (peer.session, sender(number, MediaKind::Video, true));
+            let (id, sender) = (spec.sender, Box::new(spec));
+            world.command(Command::AddSender { session, sender });
+            world.command(Command::Feed {
+                sender: id,
+                source: Some(video_feed(1)),
+            });
+            peer
+        })
+        .collect();
+    world.ms(1_000);
+    publisher.receive(&mut world);
+    let mut asked = 0;
+    // Two seconds, in which everybody asks once each way.
+    for few in subscribers.chunks_mut(15) {
+        for peer in few {
+            let media_ssrc = 0x5000 + peer.session.0 as u32;
+            let loss = PictureLossIndication {
+                sender_ssrc: 1,
+                media_ssrc,
+            };
+            let intra = FullIntraRequest {
+                sender_ssrc: 1,
+                media_ssrc: 0,
+                fir: vec![FirEntry {
+                    ssrc: media_ssrc,
+                    sequence_number: 1,
+                }],
+            };
+            peer.send_rtcp(&mut world, &[Box::new(loss)]);
+            peer.send_rtcp(&mut world, &[Box::new(intra)]);
+        }
+        world.ms(10);
+        asked += publisher.control::<PictureLossIndication>(&mut world).len();
+        world.sent.clear();
+    }
+    assert!((3..=5).contains(&asked), "{asked} requests in two seconds");
+    let counters = world.counters();
+    assert_eq!(counters.drop_unauthenticated, 0, "{counters:?}");
+    assert_eq!(counters.rtcp_received, 2 * SUBSCRIBERS, "{counters:?}");
 }
 
 #[test]

@@ -415,7 +415,7 @@ fn a_hello_in_many_fragments_is_put_together() {
 }
 
 #[test]
-fn t_19_what_is_not_good_enough_fails_closed() {
+fn t_11_and_t_19_what_is_not_good_enough_fails_closed() {
     let own = Certificate::generate().unwrap();
     let failed = |client: ConfigBuilder| {
         is_closed(&run_bare_client(client, &own), CloseReason::HandshakeFailed)
