@@ -7,18 +7,19 @@ use crate::{Node, offer};
 #[test]
 fn x_04_candidates_that_point_at_others_get_no_byte() {
     let node = Node::start("reflection", "info");
-    let victim = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // An address of its own: nobody has what is still on its way to whoever had the port before.
+    let victim = UdpSocket::bind("127.0.0.2:0").unwrap();
     victim.set_nonblocking(true).unwrap();
     let port = victim.local_addr().unwrap().port();
     let candidates = [
-        format!("1 1 udp 2122260223 127.0.0.1 {port} typ host"),
-        format!("2 1 udp 1686052607 127.0.0.1 {port} typ srflx raddr 10.0.0.1 rport 1"),
-        format!("3 1 udp 41885439 127.0.0.1 {port} typ relay raddr 0.0.0.0 rport 0"),
+        format!("1 1 udp 2122260223 127.0.0.2 {port} typ host"),
+        format!("2 1 udp 1686052607 127.0.0.2 {port} typ srflx raddr 10.0.0.1 rport 1"),
+        format!("3 1 udp 41885439 127.0.0.2 {port} typ relay raddr 0.0.0.0 rport 0"),
         // Components that nobody has (CVE-2023-40018), ports and names that are none.
-        format!("4 4294967295 udp 1 127.0.0.1 {port} typ host"),
+        format!("4 4294967295 udp 1 127.0.0.2 {port} typ host"),
         "5 1 udp 1 169.254.169.254 80 typ host".to_owned(),
         "6 1 udp 1 metadata.internal 0 typ host".to_owned(),
-        format!("7 1 tcp 1 127.0.0.1 {port} typ host tcptype passive"),
+        format!("7 1 tcp 1 127.0.0.2 {port} typ host tcptype passive"),
     ];
     let lines: String = candidates
         .iter()
