@@ -12,6 +12,7 @@ use dataplane::transmit::Path;
 use dataplane::wire::{Protocol, classify};
 use rtcp::payload_feedbacks::full_intra_request::{FirEntry, FullIntraRequest};
 use rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
+use stun::attributes::{ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING, AttrType};
 
 use crate::world::*;
 
@@ -328,6 +329,34 @@ fn t_14_what_is_not_authentic_is_answered_with_no_byte() {
         2,
         "those of the two who are in"
     );
+}
+
+#[test]
+fn t_14_no_answer_is_longer_than_what_it_answers_whoever_repeats_it() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let by_v6 = Path::udp("[2001:db8::9]:9999".parse().unwrap());
+    // A check like any other, one with an attribute that nobody knows, one of the other role.
+    let attributes: [&[(AttrType, &[u8])]; 3] = [
+        &[(ATTR_ICE_CONTROLLING, &[7; 8])],
+        &[(ATTR_ICE_CONTROLLING, &[7; 8]), (AttrType(0x7ffe), &[1; 4])],
+        &[(ATTR_ICE_CONTROLLED, &[7; 8])],
+    ];
+    for (number, attributes) in (1..).zip(attributes) {
+        let ice = &subscriber.ice;
+        let recorded = check_with_attributes(ice, &ice.local_pwd, 200 + number, attributes);
+        for path in [subscriber.path, elsewhere(), by_v6] {
+            world.arrive(path, &recorded);
+            world.drain();
+            let answers = world.sent_to(path);
+            assert_eq!(answers.len(), 1, "{path:?}");
+            assert!(answers[0].len() <= recorded.len(), "{path:?}: {answers:?}");
+            assert_eq!(is_success(&answers[0]), number == 1);
+        }
+    }
+    publisher.send(&mut world, &video(7, 1, b"x").packet());
+    assert_eq!(subscriber.media(&mut world).len(), 1, "media did not move");
+    assert!(world.sent_to(elsewhere()).is_empty() && world.sent_to(by_v6).is_empty());
 }
 
 #[test]

@@ -21,6 +21,7 @@ use dataplane::wire::{ExtensionBlock, Protocol, RtpHeader, classify};
 use rtc_crypto::RTCCryptoProvider;
 use rtc_crypto::providers::AwsLcRsProvider;
 use rtc_shared::marshal::Unmarshal;
+use stun::attributes::{ATTR_ICE_CONTROLLING, ATTR_USE_CANDIDATE, AttrType};
 use stun::message::{BINDING_REQUEST, BINDING_SUCCESS, Message, TransactionId};
 use webrtc_srtp::context::Context;
 use webrtc_srtp::protection_profile::ProtectionProfile;
@@ -356,6 +357,21 @@ pub(crate) fn check_with_password(
     transaction: u8,
     nominate: bool,
 ) -> Vec<u8> {
+    let nomination = [
+        (ATTR_ICE_CONTROLLING, &[7; 8][..]),
+        (ATTR_USE_CANDIDATE, &[]),
+    ];
+    let attributes = &nomination[..1 + usize::from(nominate)];
+    check_with_attributes(ice, pwd, transaction, attributes)
+}
+
+/// A check that says this beside what every check says.
+pub(crate) fn check_with_attributes(
+    ice: &IceSpec,
+    pwd: &str,
+    transaction: u8,
+    attributes: &[(AttrType, &[u8])],
+) -> Vec<u8> {
     let mut message = Message::new();
     let username = format!("{}:{}", ice.local_ufrag, ice.remote_ufrag);
     let mut transaction_id = TransactionId::new();
@@ -371,9 +387,8 @@ pub(crate) fn check_with_password(
         ])
         .unwrap();
     message.add(stun::attributes::ATTR_PRIORITY, &[0x6e, 0, 1, 0xff]);
-    message.add(stun::attributes::ATTR_ICE_CONTROLLING, &[7; 8]);
-    if nominate {
-        message.add(stun::attributes::ATTR_USE_CANDIDATE, &[]);
+    for (kind, value) in attributes {
+        message.add(*kind, value);
     }
     let provider = AwsLcRsProvider::new();
     let integrity = stun::integrity::MessageIntegrity::new_short_term_integrity_with_provider(
