@@ -2,7 +2,10 @@
 //!
 //! A command that names something unknown is counted and ignored: a session may have ended while
 //! the command was on its way.
+//!
+//! What is serialised here is so for one reader: the process that takes over from this one.
 
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::data::{DataDrops, DataEvent, DataRequest};
@@ -158,7 +161,7 @@ pub struct SessionSpec {
 }
 
 /// ICE credentials (RFC 8445 section 5.3). We are ICE-lite, so the remote password is never used.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceSpec {
     /// Our ufrag: 4 to 32 characters, unique in the process.
     pub local_ufrag: String,
@@ -177,7 +180,7 @@ impl std::fmt::Debug for IceSpec {
 }
 
 /// How DTLS is spoken with a peer (RFC 5763).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DtlsSpec {
     /// Who sends the ClientHello.
     pub role: DtlsRole,
@@ -187,7 +190,7 @@ pub struct DtlsSpec {
 }
 
 /// Who sends the ClientHello (`a=setup`, RFC 4145).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DtlsRole {
     /// We wait for the peer's ClientHello: our answer says `passive`.
     Server,
@@ -196,18 +199,18 @@ pub enum DtlsRole {
 }
 
 /// A certificate's digest (RFC 8122).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fingerprint {
     /// `sha-256`.
-    Sha256([u8; 32]),
+    Sha256(#[serde(with = "crate::hexed")] [u8; 32]),
     /// `sha-384`.
-    Sha384([u8; 48]),
+    Sha384(#[serde(with = "crate::hexed")] [u8; 48]),
     /// `sha-512`.
-    Sha512([u8; 64]),
+    Sha512(#[serde(with = "crate::hexed")] [u8; 64]),
 }
 
 /// Kind of media.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum MediaKind {
     /// Audio.
     Audio,
@@ -216,7 +219,7 @@ pub enum MediaKind {
 }
 
 /// A stream that a client publishes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrackSpec {
     /// Its id.
     pub track: TrackId,
@@ -240,7 +243,7 @@ pub struct TrackSpec {
 
 /// How the encodings of one picture are told apart. At most
 /// [`ENCODINGS_MAX`](crate::limits::ENCODINGS_MAX), the smallest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Simulcast {
     /// There is one.
     #[default]
@@ -252,7 +255,7 @@ pub enum Simulcast {
 }
 
 /// A source signalled in SDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Media.
     pub ssrc: Ssrc,
@@ -261,7 +264,7 @@ pub struct Source {
 }
 
 /// One payload type of a published stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Format {
     /// The publisher's number for it.
     pub payload_type: PayloadType,
@@ -274,7 +277,7 @@ pub struct Format {
 }
 
 /// What the engine must know of a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PayloadKind {
     /// Copied untouched.
     Opaque,
@@ -287,7 +290,7 @@ pub enum PayloadKind {
 
 /// Header extension ids of one side (RFC 8285), 1 to 14 for the one-byte form, up to 255 else;
 /// `None` where not negotiated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtensionIds {
     /// `urn:ietf:params:rtp-hdrext:sdes:mid`
     pub mid: Option<u8>,
@@ -312,7 +315,7 @@ pub struct ExtensionIds {
 }
 
 /// A stream to a client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SenderSpec {
     /// Its id.
     pub sender: SenderId,
@@ -331,7 +334,7 @@ pub struct SenderSpec {
 }
 
 /// What a receiver wants of a stream. The default is the best that its network carries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Preference {
     /// No more than this quality, or none at all.
     pub most: Quality,
@@ -340,7 +343,7 @@ pub struct Preference {
 }
 
 /// How good a picture is to be at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Quality {
     /// Nothing is sent.
     Off,
@@ -352,7 +355,7 @@ pub enum Quality {
 }
 
 /// What feeds a sender.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Feed {
     /// The track; published by a session of the same engine, or imported there.
     pub track: TrackId,
@@ -362,7 +365,7 @@ pub struct Feed {
 }
 
 /// A receiver's numbers for one format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SenderFormat {
     /// Payload type of the media.
     pub payload_type: PayloadType,
@@ -374,7 +377,7 @@ pub struct SenderFormat {
 }
 
 /// SRTP keys of both directions (RFC 5764 section 4.2).
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct SrtpKeys {
     /// The protection profile.
     pub profile: SrtpProfile,
@@ -393,11 +396,13 @@ impl std::fmt::Debug for SrtpKeys {
 }
 
 /// A master key and its salt (RFC 3711 section 3.2.1). The key is cleared when it is dropped.
-#[derive(Clone)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct MasterKey {
     /// 16 or 32 bytes.
+    #[serde(with = "crate::hexed")]
     pub key: Vec<u8>,
     /// 12 bytes for AEAD profiles, 14 otherwise.
+    #[serde(with = "crate::hexed")]
     pub salt: Vec<u8>,
 }
 
@@ -408,7 +413,7 @@ impl Drop for MasterKey {
 }
 
 /// SRTP protection profiles, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SrtpProfile {
     /// 0x0007 (RFC 7714).
     AeadAes128Gcm,

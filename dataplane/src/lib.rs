@@ -20,6 +20,8 @@
 //!
 //! In reading order:
 
+mod hexed;
+
 pub mod id;
 pub mod limits;
 pub mod load;

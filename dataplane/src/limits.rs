@@ -256,6 +256,10 @@ pub const VIDEO_LATE_PACED: Duration = Duration::from_millis(400);
 /// ..and a key frame itself after this.
 pub const KEYFRAME_LATE_PACED: Duration = Duration::from_millis(800);
 
+/// Indices of control packets that a process leaves out which takes over from another. The other has stopped by
+/// then, so that none would do; of 2^31 a few cost nothing, and what might still be on its way is behind them.
+pub const TAKE_OVER_RTCP_JUMP: u32 = 64;
+
 /// Without feedback for this long the estimate falls by half, as often as that passes.
 pub const FEEDBACK_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -324,6 +328,13 @@ pub const DATA_BYTES_PER_SECOND_MAX: u32 = 256 << 10;
 
 /// Between two tellings of what the channels of all sessions dropped.
 pub const DATA_DROPS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long each step of standing still may take that a worker is asked for when another process takes over: some
+/// thousand sessions take some tens of milliseconds.
+pub const FREEZE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Turns that a worker takes at most to send what waits before it stands still.
+pub const FREEZE_TURNS: usize = 1_024;
 
 /// Socket buffers asked of the kernel, each way, in bytes: about 3,600 datagrams of 1,200 bytes.
 pub const SOCKET_BUFFER_BYTES: usize = 8 << 20;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// How bytes travel between a client and this worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
     /// The worker's UDP port.
     Udp,
@@ -13,7 +15,7 @@ pub enum Transport {
 
 /// One way to reach a client: a transport and the client's address on it. IPv4-mapped IPv6
 /// addresses are unmapped by the driver before the engine sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Path {
     /// The transport.
     pub transport: Transport,

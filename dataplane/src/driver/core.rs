@@ -21,6 +21,11 @@ pub(super) trait Core {
     fn poll_relay(&mut self, _now: Instant, _to: usize, _slot: &mut RelaySlot) -> bool {
         false
     }
+    /// What echoes waits for nothing, and has nothing to hand on.
+    fn handle_take_over(&mut self, _now: Instant) {}
+    fn snapshot(&self, _now: Instant) -> Vec<u8> {
+        Vec::new()
+    }
     fn poll_dtls(&mut self) -> Option<DtlsInput>;
     fn poll_event(&mut self) -> Option<Event>;
     fn poll_timeout(&self) -> Option<Instant>;
@@ -57,6 +62,14 @@ impl Core for Engine {
 
     fn poll_relay(&mut self, now: Instant, to: usize, slot: &mut RelaySlot) -> bool {
         Engine::poll_relay(self, now, to, slot)
+    }
+
+    fn handle_take_over(&mut self, now: Instant) {
+        Engine::handle_take_over(self, now);
+    }
+
+    fn snapshot(&self, now: Instant) -> Vec<u8> {
+        Engine::snapshot(self, now).encode()
     }
 
     fn poll_dtls(&mut self) -> Option<DtlsInput> {

@@ -1,7 +1,7 @@
 //! The handle that control holds: start, commands, end.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver as StdReceiver, RecvTimeoutError, Sender as StdSender, channel};
 use std::thread::JoinHandle;
@@ -16,13 +16,15 @@ use super::faults::Faults;
 use super::lane::{self, LaneSender};
 use super::outbox::Outbox;
 use super::socket::{BindError, Sockets};
+use super::take_over::Order;
 use super::worker::{Inputs, Seat, Started};
 use super::{clock, relay, worker};
 use crate::command::Command;
 use crate::dtls::certificate::CertificateError;
+use crate::dtls::lane::Carried;
 use crate::dtls::lane::LaneError;
-use crate::dtls::{Certificate, Certificates};
-use crate::engine::{Engine, EngineConfig};
+use crate::dtls::{Certificate, Certificates, Lane};
+use crate::engine::{Engine, EngineConfig, RestoreError};
 use crate::event::Event;
 use crate::id::SessionId;
 use crate::limits::{
@@ -53,6 +55,25 @@ pub enum StartError {
     UringRefused {
         /// What the kernel said.
         reason: String,
+    },
+    /// What another process wrote down cannot be taken up.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// What another process handed over is not whole.
+    #[error("what the running node handed over cannot be used: {reason}")]
+    Handover {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Sessions live on as many workers as there are.
+    #[error(
+        "the running node has {running} workers and this one is to have {configured}: give both the same --workers"
+    )]
+    OtherWorkers {
+        /// So many run.
+        running: usize,
+        /// So many were asked for.
+        configured: usize,
     },
     /// The DTLS certificate could not be made.
     #[error(transparent)]
@@ -101,16 +122,20 @@ pub struct WorkerInfo {
 /// The running workers. Dropping it ends them.
 #[derive(Debug)]
 pub struct Dataplane {
-    workers: Vec<WorkerHandle>,
+    pub(super) workers: Vec<WorkerHandle>,
     infos: Vec<WorkerInfo>,
     /// Closes when the last worker thread is gone, and with it the handshake threads.
     ended: StdReceiver<()>,
-    certificates: Certificates,
+    pub(super) certificates: Certificates,
+    pub(super) lane: Arc<Lane>,
+    /// The workers' sockets once more, for a process that takes over.
+    pub(super) sockets: Vec<(UdpSocket, TcpListener)>,
 }
 
 #[derive(Debug)]
-struct WorkerHandle {
+pub(super) struct WorkerHandle {
     commands: mpsc::Sender<Command>,
+    pub(super) freeze: mpsc::Sender<Order>,
     /// Dropped to stop the worker.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -135,39 +160,57 @@ impl Dataplane {
         Dataplane::start_with(&config, Engine::new)
     }
 
-    pub(super) fn start_with<C: Core + 'static>(
+    pub(super) fn start_with<C: Core + Send + 'static>(
         config: &DataplaneConfig,
         make: fn(EngineConfig) -> C,
     ) -> Result<(Dataplane, mpsc::Receiver<(usize, Event)>), StartError> {
-        let sockets = bind_all(config)?;
-        let cores = if config.pin {
-            worker::cores()
-        } else {
-            Vec::new()
+        let mut estate = Estate {
+            sockets: bind_all(config)?,
+            certificates: Certificates::new(Certificate::generate()?),
+            associations: Vec::new(),
+            heirs: (0..config.workers).map(|_| None).collect(),
         };
-        let certificates = Certificates::new(Certificate::generate()?);
+        let nobody = vec![HashSet::new(); config.workers];
+        Dataplane::launch(config, &mut estate, nobody, make)
+    }
+
+    /// Starts the workers with what they begin with, and returns when all of them serve.
+    pub(super) fn launch<C: Core + Send + 'static>(
+        config: &DataplaneConfig,
+        estate: &mut Estate<C>,
+        sessions: Vec<HashSet<SessionId>>,
+        make: fn(EngineConfig) -> C,
+    ) -> Result<(Dataplane, mpsc::Receiver<(usize, Event)>), StartError> {
+        let cores = config.pin.then(worker::cores).unwrap_or_default();
         let (to_workers, from_lane): (Vec<_>, Vec<_>) = (0..config.workers)
             .map(|_| mpsc::channel(DTLS_QUEUE_LEN))
             .unzip();
-        let lane = lane::start(config.dtls_threads, &certificates, to_workers)?;
+        let associations = std::mem::take(&mut estate.associations);
+        let certificates = &estate.certificates;
+        let lane = lane::start(config.dtls_threads, certificates, associations, to_workers)?;
         let (events, events_out) = mpsc::channel(EVENT_QUEUE_LEN);
         let (alive, ended) = channel();
         let mut dataplane = Dataplane {
             workers: Vec::new(),
             infos: Vec::new(),
             ended,
-            certificates,
+            certificates: certificates.clone(),
+            lane: Arc::clone(&lane),
+            sockets: estate.share_sockets()?,
         };
         // Bound after the dataplane so that an early return drops it first: ending the workers
         // waits for the last sender.
         let alive = alive;
         let mut starting = Vec::new();
-        let ends = sockets
+        let ends = std::mem::take(&mut estate.sockets)
             .into_iter()
+            .zip(std::mem::take(&mut estate.heirs))
             .zip(from_lane)
+            .zip(sessions)
             .zip(relay::mesh(config.workers));
-        for (index, ((sockets, from_lane), relay)) in ends.enumerate() {
+        for (index, ((((sockets, heir), from_lane), sessions), relay)) in ends.enumerate() {
             let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE_LEN);
+            let (freeze, freeze_in) = mpsc::channel(1);
             let (stop, stopped) = oneshot::channel();
             let core = cores.get(index % cores.len().max(1)).copied();
             let faults = Faults::default();
@@ -184,11 +227,12 @@ impl Dataplane {
                 egress_hold: config.egress_hold.min(EGRESS_HOLD_MAX),
                 audio_speakers: config.audio_speakers,
                 make,
-                inputs: Inputs::new(commands_in, from_lane, stopped),
+                heir,
+                inputs: Inputs::new(commands_in, from_lane, freeze_in, stopped),
                 outbox: Outbox::new(index, events.clone()),
                 lane: LaneSender::new(index, Arc::clone(&lane)),
                 relay,
-                sessions: HashSet::new(),
+                sessions,
                 failures: Failures::default(),
                 faults: faults.clone(),
             };
@@ -196,6 +240,7 @@ impl Dataplane {
             let thread = spawn(seat, started, alive.clone())?;
             dataplane.workers.push(WorkerHandle {
                 commands,
+                freeze,
                 stop: Some(stop),
                 thread: Some(thread),
                 #[cfg(feature = "sim")]
@@ -203,13 +248,21 @@ impl Dataplane {
             });
             starting.push(start);
         }
-        for (info, start) in dataplane.infos.iter_mut().zip(starting) {
+        dataplane.await_start(starting)?;
+        Ok((dataplane, events_out))
+    }
+
+    fn await_start(
+        &mut self,
+        starting: Vec<StdReceiver<Result<Started, StartError>>>,
+    ) -> Result<(), StartError> {
+        for (info, start) in self.infos.iter_mut().zip(starting) {
             info.learn(start.recv().map_err(|_| StartError::Worker {
                 worker: info.index,
                 reason: "its thread ended at once".to_owned(),
             })??);
         }
-        Ok((dataplane, events_out))
+        Ok(())
     }
 
     /// The workers, by index.
@@ -333,6 +386,30 @@ impl WorkerInfo {
     }
 }
 
+/// What workers begin with.
+#[derive(Debug)]
+pub(super) struct Estate<C> {
+    pub(super) sockets: Vec<Sockets>,
+    pub(super) certificates: Certificates,
+    pub(super) associations: Carried,
+    /// What each drives, where that was made elsewhere.
+    pub(super) heirs: Vec<Option<C>>,
+}
+
+impl<C> Estate<C> {
+    fn share_sockets(&self) -> Result<Vec<(UdpSocket, TcpListener)>, StartError> {
+        let share = |(worker, sockets): (usize, &Sockets)| {
+            let failed = |error: std::io::Error| StartError::Worker {
+                worker,
+                reason: error.to_string(),
+            };
+            let udp = sockets.udp.try_clone().map_err(failed)?;
+            Ok((udp, sockets.tcp.try_clone().map_err(failed)?))
+        };
+        self.sockets.iter().enumerate().map(share).collect()
+    }
+}
+
 /// The sockets of all workers, or none.
 fn bind_all(config: &DataplaneConfig) -> Result<Vec<Sockets>, StartError> {
     let (port, workers) = (config.media.port(), config.workers);
@@ -351,7 +428,7 @@ fn bind_all(config: &DataplaneConfig) -> Result<Vec<Sockets>, StartError> {
         .collect()
 }
 
-fn spawn<C: Core + 'static>(
+fn spawn<C: Core + Send + 'static>(
     seat: Seat<C>,
     started: StdSender<Result<Started, StartError>>,
     alive: StdSender<()>,

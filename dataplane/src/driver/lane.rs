@@ -6,14 +6,16 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::command::Command;
-use crate::dtls::lane::LaneError;
+use crate::dtls::lane::{Carried, LaneError};
 use crate::dtls::{Certificates, Lane};
 use crate::event::DtlsInput;
 
-/// Starts the handshake threads, which answer into the given queue of each worker.
+/// Starts the handshake threads, which answer into the given queue of each worker, with associations that began in
+/// another process.
 pub(super) fn start(
     threads: usize,
     certificates: &Certificates,
+    carried: Carried,
     workers: Vec<mpsc::Sender<Command>>,
 ) -> Result<Arc<Lane>, LaneError> {
     let deliver = move |worker: usize, command: Command| {
@@ -30,7 +32,12 @@ pub(super) fn start(
             Err(TrySendError::Full(command)) => _ = worker.blocking_send(command),
         }
     };
-    Ok(Arc::new(Lane::start(threads, certificates, deliver)?))
+    Ok(Arc::new(Lane::resume(
+        threads,
+        certificates,
+        carried,
+        deliver,
+    )?))
 }
 
 /// One worker's way to the handshake threads; never waits.

@@ -35,6 +35,16 @@ pub(super) trait Link {
     /// Waits until there is something to receive or a slot is free again.
     async fn ready(&mut self);
 
+    /// Receives no more, so that what comes waits in the socket; hands over what the link holds of it already.
+    /// Whether the kernel let go of it.
+    fn stop_receiving(&mut self, take: impl FnMut(Path, &mut [u8], usize)) -> bool;
+
+    /// Waits, for a moment, until everything sent has left; whether it did.
+    fn wait_sent(&mut self) -> bool;
+
+    /// Receives again.
+    fn start_receiving(&mut self);
+
     /// What was counted since the start.
     fn counts(&self) -> &LinkCounts;
 

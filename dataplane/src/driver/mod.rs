@@ -28,6 +28,7 @@ mod msg;
 mod outbox;
 mod relay;
 mod socket;
+mod take_over;
 mod tcp;
 mod turn;
 mod uring;
@@ -43,3 +44,4 @@ pub use dataplane::{Dataplane, QueueFull, StartError, WorkerInfo};
 #[cfg(feature = "sim")]
 pub use faults::Faults;
 pub use socket::BindError;
+pub use take_over::{FreezeError, Frozen, Handover, Heir};

@@ -1,6 +1,7 @@
 //! UDP on plain sockets: `recvmmsg` with GRO, `sendmsg` with GSO.
 
 use std::io::{self, IoSliceMut};
+use std::time::Duration;
 
 use quinn_udp::{RecvMeta, UdpSocketState};
 use tokio::io::Interest;
@@ -14,6 +15,10 @@ use crate::transmit::{Path, Transmit};
 
 /// Runs taken with one system call.
 const BATCH: usize = 8;
+
+/// How often, and how long each time, a full socket is waited for before another process takes over.
+const SENT_TRIES: usize = 20;
+const SENT_PAUSE: Duration = Duration::from_millis(1);
 
 /// A UDP socket on the runtime's epoll.
 pub(super) struct MsgLink {
@@ -192,6 +197,25 @@ impl Link for MsgLink {
             // The runtime is ending.
             std::future::pending::<()>().await;
         }
+    }
+
+    fn stop_receiving(&mut self, _take: impl FnMut(Path, &mut [u8], usize)) -> bool {
+        // Nothing is taken from the socket but in `receive`.
+        true
+    }
+
+    fn wait_sent(&mut self) -> bool {
+        for _ in 0..SENT_TRIES {
+            if self.slot().is_some() {
+                return true;
+            }
+            std::thread::park_timeout(SENT_PAUSE);
+        }
+        false
+    }
+
+    fn start_receiving(&mut self) {
+        self.go_on = true;
     }
 
     fn counts(&self) -> &LinkCounts {

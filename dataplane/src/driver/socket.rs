@@ -99,6 +99,18 @@ impl Sockets {
         }
     }
 
+    /// Sockets that another process bound, with what it set on them.
+    pub(super) fn inherited(udp: UdpSocket, tcp: TcpListener) -> Sockets {
+        let (receive_buffer_bytes, send_buffer_bytes) = granted_buffers(&udp);
+        Sockets {
+            port: udp.local_addr().map_or(0, |local| local.port()),
+            udp,
+            tcp,
+            receive_buffer_bytes,
+            send_buffer_bytes,
+        }
+    }
+
     fn bind_once(address: SocketAddr) -> Result<Sockets, BindError> {
         let udp: UdpSocket = bind_udp(address)
             .map_err(|source| BindError::new("UDP", address, source))?
@@ -164,6 +176,11 @@ fn enlarge_buffers(udp: &UdpSocket) -> (usize, usize) {
     if set_socket_send_buffer_size_force(udp, SOCKET_BUFFER_BYTES).is_err() {
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER_BYTES);
     }
+    granted_buffers(udp)
+}
+
+fn granted_buffers(udp: &UdpSocket) -> (usize, usize) {
+    let socket = socket2::SockRef::from(udp);
     let receive = socket.recv_buffer_size().unwrap_or(0) / 2;
     let send = socket.send_buffer_size().unwrap_or(0) / 2;
     (receive, send)

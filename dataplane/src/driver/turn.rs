@@ -13,12 +13,15 @@ use super::link::Link;
 use super::meter::Meter;
 use super::outbox::Outbox;
 use super::relay::Relay;
+use super::take_over::{Order, Reply, Step};
 use super::tcp::Tcp;
 use super::worker::Inputs;
 use crate::command::Command;
 use crate::event::Event;
 use crate::id::SessionId;
-use crate::limits::{BURSTS_PER_TURN, COMMANDS_PER_TURN, IDLE_MAX, RUNS_PER_TURN, TCP_QUEUE_LEN};
+use crate::limits::{
+    BURSTS_PER_TURN, COMMANDS_PER_TURN, FREEZE_TURNS, IDLE_MAX, RUNS_PER_TURN, TCP_QUEUE_LEN,
+};
 use crate::transmit::Transport;
 
 /// Turns that may follow each other before the runtime looks at timers, TCP and the end: enough
@@ -27,6 +30,7 @@ const TURNS_PER_WAIT: usize = 4;
 
 /// A worker's life: from an empty engine to the end, or to a panic.
 pub(super) struct Life<'a, C, L> {
+    pub(super) index: usize,
     pub(super) core: C,
     pub(super) link: L,
     pub(super) alarm: Alarm,
@@ -61,6 +65,11 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             tokio::select! {
                 biased;
                 _ = &mut self.inputs.stop => return Ok(()),
+                Some(order) = self.inputs.freeze.recv() => {
+                    if !self.freeze(&order) {
+                        return Ok(());
+                    }
+                }
                 () = self.link.ready(), if !rests => {}
                 Some(command) = self.inputs.commands.recv() => self.command = self.inputs.admit(command),
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
@@ -126,7 +135,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
         // Before this worker's own sends, which take a while: the others may begin with theirs.
         let core = &mut self.core;
         self.relay.send(|to, slot| core.poll_relay(now, to, slot));
-        more |= self.transmit(now);
+        more |= self.transmit(now) == BURSTS_PER_TURN;
         while let Some(input) = self.core.poll_dtls() {
             self.lane.push(input);
         }
@@ -135,6 +144,71 @@ impl<C: Core, L: Link> Life<'_, C, L> {
         }
         self.outbox.retry();
         more
+    }
+
+    /// Stands still so that another process can take over; whether the worker goes on after all.
+    fn freeze(&mut self, order: &Order) -> bool {
+        let index = self.index;
+        let say = |reply| _ = order.replies.send((index, reply));
+        let stopped = self.stop_receiving();
+        say(if stopped {
+            Reply::Stopped
+        } else {
+            Reply::Failed
+        });
+        let mut step = order.steps.recv();
+        if let Ok(Step::Snapshot(at)) = step {
+            let reply = if self.send_out(at) {
+                Reply::Snapshot(self.core.snapshot(at))
+            } else {
+                Reply::Failed
+            };
+            say(reply);
+            step = order.steps.recv();
+        }
+        let goes_on = matches!(step, Ok(Step::Resume));
+        if goes_on {
+            self.link.start_receiving();
+        }
+        goes_on
+    }
+
+    /// Takes what control and the kernel have for it already, and nothing after that.
+    fn stop_receiving(&mut self) -> bool {
+        let now = clock::now();
+        while self.take_commands(now) {}
+        let core = &mut self.core;
+        let is_over = self.link.stop_receiving(|path, bytes, segment| {
+            core.handle_datagrams(now, path, bytes, segment);
+        });
+        let core = &mut self.core;
+        self.relay.send(|to, slot| core.poll_relay(now, to, slot));
+        is_over
+    }
+
+    /// Sends what waits, and what other workers handed over before they stopped; whether all of it left.
+    fn send_out(&mut self, now: Instant) -> bool {
+        let core = &mut self.core;
+        while self.relay.receive(|slot| core.handle_relay(now, slot)) {}
+        self.core.handle_take_over(now);
+        for _ in 0..FREEZE_TURNS {
+            let bursts = self.transmit(now);
+            // Slots that are on their way come back for what is left.
+            if !self.link.wait_sent() {
+                return false;
+            }
+            if bursts == 0 {
+                break;
+            }
+        }
+        while let Some(input) = self.core.poll_dtls() {
+            self.lane.push(input);
+        }
+        while let Some(event) = self.core.poll_event() {
+            self.tell(event);
+        }
+        self.outbox.retry();
+        true
     }
 
     fn take_commands(&mut self, now: Instant) -> bool {
@@ -153,18 +227,16 @@ impl<C: Core, L: Link> Life<'_, C, L> {
         true
     }
 
-    fn transmit(&mut self, now: Instant) -> bool {
+    /// Sends bursts, at most as many as a turn may; how many.
+    fn transmit(&mut self, now: Instant) -> usize {
         let mut bursts = 0;
-        let more = loop {
-            if bursts == BURSTS_PER_TURN {
-                break true;
-            }
+        while bursts < BURSTS_PER_TURN {
             // Without a slot the engine keeps what it has, and a completion wakes us.
             let Some(slot) = self.link.slot() else {
-                break false;
+                break;
             };
             let Some(transmit) = self.core.poll_transmit(now, slot) else {
-                break false;
+                break;
             };
             match transmit.path.transport {
                 Transport::Udp => self.link.send(transmit),
@@ -174,9 +246,9 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 }
             }
             bursts += 1;
-        };
+        }
         self.link.flush();
-        more
+        bursts
     }
 
     fn tell(&mut self, mut event: Event) {

@@ -25,6 +25,7 @@ use super::msg::MsgLink;
 use super::outbox::Outbox;
 use super::relay::Relay;
 use super::socket::Sockets;
+use super::take_over::Order;
 use super::tcp::Tcp;
 use super::turn::Life;
 use super::uring::{UringLink, UringSocket};
@@ -42,6 +43,8 @@ const RUNTIME_RING_ENTRIES: u32 = 64;
 pub(super) struct Inputs {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) from_lane: mpsc::Receiver<Command>,
+    /// Another process is to take over.
+    pub(super) freeze: mpsc::Receiver<Order>,
     /// Resolves when the dataplane ends.
     pub(super) stop: oneshot::Receiver<()>,
     /// Failures of the worker that control has not heard of yet.
@@ -54,11 +57,13 @@ impl Inputs {
     pub(super) fn new(
         commands: mpsc::Receiver<Command>,
         from_lane: mpsc::Receiver<Command>,
+        freeze: mpsc::Receiver<Order>,
         stop: oneshot::Receiver<()>,
     ) -> Inputs {
         Inputs {
             commands,
             from_lane,
+            freeze,
             stop,
             unheard: 0,
             stale: 0,
@@ -115,6 +120,8 @@ pub(super) struct Seat<C> {
     pub(super) egress_hold: Duration,
     pub(super) audio_speakers: usize,
     pub(super) make: fn(EngineConfig) -> C,
+    /// What its first life drives, if that began in another process.
+    pub(super) heir: Option<C>,
     pub(super) inputs: Inputs,
     pub(super) outbox: Outbox,
     pub(super) lane: LaneSender,
@@ -230,12 +237,14 @@ impl<C: Core> Seat<C> {
         started: &mut Option<StdSender<Result<Started, StartError>>>,
     ) -> io::Result<()> {
         let tcp = Tcp::listen(self.sockets.tcp.try_clone()?)?;
-        let core = (self.make)(engine_config(
-            self.sessions_max,
-            self.publisher_bitrate_bps_max,
-            self.egress_hold,
-            self.audio_speakers,
-        ));
+        let core = self.heir.take().unwrap_or_else(|| {
+            (self.make)(engine_config(
+                self.sessions_max,
+                self.publisher_bitrate_bps_max,
+                self.egress_hold,
+                self.audio_speakers,
+            ))
+        });
         if let Some(started) = started.take() {
             let offloads = link.offloads();
             let _ = started.send(Ok(Started {
@@ -251,6 +260,7 @@ impl<C: Core> Seat<C> {
             alarm: Alarm::new(now)?,
             meter: Meter::new(now),
             tcp,
+            index: self.index,
             inputs: &mut self.inputs,
             outbox: &mut self.outbox,
             lane: &mut self.lane,

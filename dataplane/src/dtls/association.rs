@@ -5,13 +5,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use bytes::BytesMut;
+use serde::{Deserialize, Serialize};
+
 use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
 
 use self::agreement::{configuration, export_keys};
 use self::carrying::Carrying;
-use self::established::Established;
+use self::established::{Established, EstablishedSnapshot};
 use self::handshake::Handshake;
 use super::certificate::{Certificate, crypto_provider, matches_fingerprints};
 use super::client_hello::{ClientHello, PROFILES, SUITES};
@@ -36,6 +38,13 @@ pub enum AssociationEvent {
     Connected(Box<SrtpKeys>),
     /// It is over.
     Closed(CloseReason),
+}
+
+/// What goes on in another process of an association whose keys were released. It holds its secrets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AssociationSnapshot {
+    role: DtlsRole,
+    established: EstablishedSnapshot,
 }
 
 /// One association.
@@ -121,6 +130,40 @@ impl Association {
         };
         association.connect(now, profiles);
         association
+    }
+
+    /// What another process goes on with; `None` for a handshake that is not done.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<AssociationSnapshot> {
+        let established = match &self.state {
+            State::Connected(established) => established.snapshot(),
+            State::Carrying(carrying) => carrying.snapshot()?,
+            State::Greeting { .. } | State::Handshaking(_) | State::Closed => return None,
+        };
+        Some(AssociationSnapshot {
+            role: self.role,
+            established,
+        })
+    }
+
+    /// Goes on where another process ended, without data channels; `None` when nothing can be made of it.
+    #[must_use]
+    pub fn restore(
+        now: Instant,
+        certificate: &Certificate,
+        snapshot: AssociationSnapshot,
+    ) -> Option<Association> {
+        let established = Established::restore(snapshot.established)?;
+        Some(Association {
+            certificate: certificate.clone(),
+            role: snapshot.role,
+            fingerprints: Vec::new(),
+            state: State::Connected(Box::new(established)),
+            data_bytes_max: 0,
+            deadline: now,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        })
     }
 
     /// Takes a datagram from an address that ICE has validated.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use super::association::{Association, AssociationEvent};
+use super::association::{Association, AssociationEvent, AssociationSnapshot};
 use super::certificates::Certificates;
 use crate::command::{Command, DtlsSpec};
 use crate::data::DataDrops;
@@ -68,6 +68,34 @@ impl Associations {
                 self.drive(now, session, |association| association.handle_close(now));
             }
         }
+    }
+
+    /// What another process goes on with: those whose handshake is done.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<(SessionId, AssociationSnapshot)> {
+        let done = self.associations.iter();
+        done.filter_map(|(session, entry)| Some((*session, entry.association.snapshot()?)))
+            .collect()
+    }
+
+    /// Goes on with a session's association where another process ended; `false` when nothing can be made of it.
+    #[must_use]
+    pub fn restore(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        snapshot: AssociationSnapshot,
+    ) -> bool {
+        let Some(association) = Association::restore(now, &self.certificates.of(session), snapshot)
+        else {
+            return false;
+        };
+        let entry = Entry {
+            association,
+            deadline: None,
+        };
+        self.associations.insert(session, entry);
+        true
     }
 
     /// Does what is due at `now`.

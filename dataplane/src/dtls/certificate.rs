@@ -26,6 +26,9 @@ pub enum CertificateError {
     /// The key or the certificate could not be made.
     #[error("no DTLS certificate could be made: {0}")]
     Generate(String),
+    /// It could not be handed from one process to another.
+    #[error("the DTLS certificate cannot be carried over: {0}")]
+    Carry(String),
 }
 
 impl Certificate {
@@ -42,6 +45,10 @@ impl Certificate {
             provider.crypto(),
         )
         .map_err(|error| CertificateError::Generate(error.to_string()))?;
+        Certificate::of(certificate)
+    }
+
+    fn of(certificate: DtlsCertificate) -> Result<Certificate, CertificateError> {
         let Some(der) = certificate.certificate.first() else {
             return Err(CertificateError::Generate("the chain is empty".to_owned()));
         };
@@ -52,6 +59,25 @@ impl Certificate {
             fingerprint,
         });
         Ok(Certificate { inner })
+    }
+
+    /// It with its key, for the process that takes over and nobody else.
+    ///
+    /// # Errors
+    /// When the library of cryptography does not give the key away.
+    pub fn to_secret(&self) -> Result<String, CertificateError> {
+        let written = self.inner.certificate.serialize_pem();
+        written.map_err(|error| CertificateError::Carry(error.to_string()))
+    }
+
+    /// Reads what [`Certificate::to_secret`] wrote.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn from_secret(secret: &str) -> Result<Certificate, CertificateError> {
+        let provider = AwsLcRsProvider::new();
+        let read = DtlsCertificate::from_pem(secret, provider.crypto());
+        Certificate::of(read.map_err(|error| CertificateError::Carry(error.to_string()))?)
     }
 
     /// Its SHA-256, for `a=fingerprint`.

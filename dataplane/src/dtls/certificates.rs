@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::certificate::Certificate;
+use serde::{Deserialize, Serialize};
+
+use super::certificate::{Certificate, CertificateError};
 use crate::id::SessionId;
 
 /// Which certificate a session has. Cloning shares it.
@@ -25,7 +27,49 @@ struct Current {
     before: Certificate,
 }
 
+/// The certificates with their keys, for the process that takes over and nobody else.
+#[derive(Serialize, Deserialize)]
+pub struct CertificatesSecret {
+    certificate: String,
+    from: SessionId,
+    before: String,
+}
+
+impl std::fmt::Debug for CertificatesSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertificatesSecret").finish_non_exhaustive()
+    }
+}
+
 impl Certificates {
+    /// What another process goes on with.
+    ///
+    /// # Errors
+    /// When the library of cryptography does not give the keys away.
+    pub fn to_secret(&self) -> Result<CertificatesSecret, CertificateError> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(CertificatesSecret {
+            certificate: current.certificate.to_secret()?,
+            from: current.from,
+            before: current.before.to_secret()?,
+        })
+    }
+
+    /// Goes on where another process ended.
+    ///
+    /// # Errors
+    /// When it is something else.
+    pub fn from_secret(secret: &CertificatesSecret) -> Result<Certificates, CertificateError> {
+        let current = Current {
+            certificate: Certificate::from_secret(&secret.certificate)?,
+            from: secret.from,
+            before: Certificate::from_secret(&secret.before)?,
+        };
+        Ok(Certificates {
+            current: Arc::new(RwLock::new(current)),
+        })
+    }
+
     /// One for all sessions.
     #[must_use]
     pub fn new(certificate: Certificate) -> Certificates {
@@ -100,5 +144,13 @@ mod tests {
         certificates.clone().renew(SessionId(20), made[2].clone());
         has(19, 1);
         has(20, 2);
+        // And another process that takes over hands out the same.
+        let secret = certificates.to_secret().unwrap();
+        let carried = Certificates::from_secret(&secret).unwrap();
+        for session in [19, 20] {
+            let of =
+                |certificates: &Certificates| certificates.of(SessionId(session)).fingerprint();
+            assert_eq!(of(&carried), of(&certificates), "session {session}");
+        }
     }
 }

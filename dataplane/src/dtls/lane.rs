@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TryS
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::association::AssociationSnapshot;
 use super::associations::Associations;
 use super::certificates::Certificates;
 use crate::command::Command;
@@ -30,9 +31,21 @@ pub struct Lane {
 #[derive(Debug)]
 struct Thread {
     datagrams: Option<SyncSender<Work>>,
-    changes: Option<Sender<(usize, DtlsInput)>>,
+    changes: Option<Sender<Change>>,
     handle: Option<JoinHandle<()>>,
 }
+
+/// What must not be lost.
+#[derive(Debug)]
+enum Change {
+    /// From a worker.
+    Input(usize, DtlsInput),
+    /// Another process wants to know what there is.
+    Snapshot(Sender<Carried>),
+}
+
+/// Associations that go on in another process, with the index of their worker.
+pub type Carried = Vec<(usize, SessionId, AssociationSnapshot)>;
 
 #[derive(Debug)]
 enum Work {
@@ -62,20 +75,41 @@ impl Lane {
         certificates: impl Into<Certificates>,
         deliver: impl Fn(usize, Command) + Clone + Send + 'static,
     ) -> Result<Lane, LaneError> {
+        Lane::resume(threads, certificates, Vec::new(), deliver)
+    }
+
+    /// The same, with associations that began in another process.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the system gives no thread.
+    pub fn resume(
+        threads: usize,
+        certificates: impl Into<Certificates>,
+        carried: Carried,
+        deliver: impl Fn(usize, Command) + Clone + Send + 'static,
+    ) -> Result<Lane, LaneError> {
         let (threads, certificates) = (threads.max(1), certificates.into());
+        let mut shares: Vec<Carried> = (0..threads).map(|_| Vec::new()).collect();
+        for (worker, session, association) in carried {
+            if let Some(share) = shares.get_mut(place(session, threads)) {
+                share.push((worker, session, association));
+            }
+        }
         let mut lane = Lane {
             threads: Vec::with_capacity(threads),
         };
-        for index in 0..threads {
+        for (index, share) in shares.into_iter().enumerate() {
             let (datagrams, work) = mpsc::sync_channel(DTLS_QUEUE_LEN.div_ceil(threads));
             let (changes, changed) = mpsc::channel();
-            let runner = Runner {
+            let mut runner = Runner {
                 certificates: certificates.clone(),
                 workers: HashMap::new(),
                 work,
                 changed,
                 deliver: deliver.clone(),
             };
+            runner.restore(share);
             let handle = std::thread::Builder::new()
                 .name(format!("dtls-{index}"))
                 .spawn(move || {
@@ -96,8 +130,7 @@ impl Lane {
     #[must_use]
     pub fn try_send(&self, worker: usize, input: DtlsInput) -> bool {
         let session = session_of(&input);
-        let index = (session.0 % self.threads.len().max(1) as u64) as usize;
-        let Some(thread) = self.threads.get(index) else {
+        let Some(thread) = self.threads.get(place(session, self.threads.len())) else {
             return false;
         };
         let (Some(datagrams), Some(changes)) = (&thread.datagrams, &thread.changes) else {
@@ -112,13 +145,48 @@ impl Lane {
             | DtlsInput::OpenData { .. }
             | DtlsInput::Data { .. }
             | DtlsInput::Close { .. } => {
-                let sent = changes.send((worker, input)).is_ok();
+                let sent = changes.send(Change::Input(worker, input)).is_ok();
                 // A full queue needs no waking: changes are taken before each of its datagrams.
                 let woken = datagrams.try_send(Work::Wake);
                 sent && !matches!(woken, Err(TrySendError::Disconnected(_)))
             }
         }
     }
+}
+
+impl Lane {
+    /// What another process goes on with; `None` when a thread does not answer within `patience`.
+    #[must_use]
+    pub fn snapshot(&self, patience: Duration) -> Option<Carried> {
+        let (reply, replies) = mpsc::channel();
+        for thread in &self.threads {
+            let changes = thread.changes.as_ref()?;
+            changes.send(Change::Snapshot(reply.clone())).ok()?;
+            // A full queue needs no waking.
+            let _ = thread.datagrams.as_ref()?.try_send(Work::Wake);
+        }
+        let mut all = Vec::new();
+        for _ in &self.threads {
+            all.extend(replies.recv_timeout(patience).ok()?);
+        }
+        Some(all)
+    }
+}
+
+/// A worker's associations, none at first.
+fn associations_of<'a>(
+    workers: &'a mut HashMap<usize, Associations>,
+    worker: usize,
+    certificates: &Certificates,
+) -> &'a mut Associations {
+    workers
+        .entry(worker)
+        .or_insert_with(|| Associations::new(certificates, ASSOCIATIONS_MAX))
+}
+
+/// The thread of a session, of so many.
+fn place(session: SessionId, threads: usize) -> usize {
+    (session.0 % threads.max(1) as u64) as usize
 }
 
 impl Drop for Lane {
@@ -159,7 +227,7 @@ struct Runner<F> {
     /// The associations of each worker, so that each worker has its own bound.
     workers: HashMap<usize, Associations>,
     work: Receiver<Work>,
-    changed: Receiver<(usize, DtlsInput)>,
+    changed: Receiver<Change>,
     deliver: F,
 }
 
@@ -170,8 +238,8 @@ impl<F: Fn(usize, Command)> Runner<F> {
             match self.work.recv_timeout(wait) {
                 Ok(work) => {
                     // Before the datagram: its session's opening was sent before it.
-                    while let Ok((worker, input)) = self.changed.try_recv() {
-                        self.take(worker, input);
+                    while let Ok(change) = self.changed.try_recv() {
+                        self.on_change(change);
                     }
                     if let Work::Datagram(worker, input) = work {
                         self.take(worker, input);
@@ -181,6 +249,32 @@ impl<F: Fn(usize, Command)> Runner<F> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.tick();
+        }
+    }
+
+    fn on_change(&mut self, change: Change) {
+        match change {
+            Change::Input(worker, input) => self.take(worker, input),
+            Change::Snapshot(reply) => {
+                let all = self.workers.iter().flat_map(|(worker, associations)| {
+                    let carried = associations.snapshot().into_iter();
+                    carried.map(|(session, association)| (*worker, session, association))
+                });
+                // Nobody waits for it any more if it took too long.
+                let _ = reply.send(all.collect());
+            }
+        }
+    }
+
+    fn restore(&mut self, carried: Carried) {
+        for (worker, session, association) in carried {
+            let associations = associations_of(&mut self.workers, worker, &self.certificates);
+            if !associations.restore(now(), session, association) {
+                tracing::warn!(
+                    session = session.0,
+                    "a DTLS association could not be taken over"
+                );
+            }
         }
     }
 
@@ -194,11 +288,7 @@ impl<F: Fn(usize, Command)> Runner<F> {
     }
 
     fn take(&mut self, worker: usize, input: DtlsInput) {
-        let certificates = &self.certificates;
-        let associations = self
-            .workers
-            .entry(worker)
-            .or_insert_with(|| Associations::new(certificates, ASSOCIATIONS_MAX));
+        let associations = associations_of(&mut self.workers, worker, &self.certificates);
         let session = session_of(&input);
         let run = AssertUnwindSafe(|| {
             #[cfg(test)]

@@ -8,11 +8,14 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Engine;
 use super::downlink::Budget;
 use super::layers::{Most, SPATIAL_ALL, TEMPORAL_ALL};
 use super::sender::{FeedState, Sender, SenderKey};
 use super::session::SessionKey;
+use super::snapshot::Age;
 use super::switching::{Choice, UntilThen};
 use super::track::{Track, TrackKey};
 use crate::command::{MediaKind, Preference, Quality};
@@ -173,7 +176,33 @@ pub(super) struct Standing {
     since: Option<Instant>,
 }
 
+/// What goes on in another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StandingSnapshot {
+    preference: Preference,
+    rung: Option<(u8, Most)>,
+    since: Option<Age>,
+}
+
 impl Standing {
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self, now: Instant) -> StandingSnapshot {
+        StandingSnapshot {
+            preference: self.preference,
+            rung: self.rung,
+            since: self.since.map(|at| Age::of(now, at)),
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(now: Instant, snapshot: &StandingSnapshot) -> Standing {
+        Standing {
+            preference: snapshot.preference,
+            rung: snapshot.rung,
+            since: snapshot.since.map(|age| age.before(now)),
+        }
+    }
+
     /// Another stream: nothing was chosen yet.
     pub(super) fn begin_anew(&mut self) {
         (self.rung, self.since) = (None, None);

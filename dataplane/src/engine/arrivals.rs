@@ -4,7 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::session::SessionKey;
+use super::snapshot::Age;
 use super::{Engine, reports};
 use crate::id::Ssrc;
 use crate::limits::{
@@ -37,7 +40,34 @@ pub(super) struct Arrivals {
     media: Ssrc,
 }
 
+/// What goes on in another process: the clock and the numbers of feedback, so that a publisher sees no jump in
+/// either. What was not told yet is not told any more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ArrivalsSnapshot {
+    epoch: Age,
+    sent: u8,
+    media: Ssrc,
+}
+
 impl Arrivals {
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self, now: Instant) -> ArrivalsSnapshot {
+        ArrivalsSnapshot {
+            epoch: Age::of(now, self.epoch),
+            sent: self.sent,
+            media: self.media,
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(now: Instant, snapshot: &ArrivalsSnapshot) -> Arrivals {
+        Arrivals {
+            sent: snapshot.sent,
+            media: snapshot.media,
+            ..Arrivals::new(snapshot.epoch.before(now))
+        }
+    }
+
     /// Nothing arrived yet.
     pub(super) fn new(now: Instant) -> Arrivals {
         Arrivals {
@@ -145,6 +175,20 @@ impl Engine {
         if arrivals.handle_packet(now, number, media) {
             self.timers
                 .watch_feedback(key, now + TRANSPORT_FEEDBACK_INTERVAL);
+        }
+    }
+
+    /// Sends all feedback, whether or not it is due.
+    pub(super) fn send_all_feedback(&mut self) {
+        for _ in 0..self.timers.begin_feedback() {
+            let key = self.timers.take_feedback();
+            let session = self.sessions.get_mut(key);
+            if let Some(session) = session
+                && let Some(arrivals) = &mut session.arrivals
+            {
+                arrivals.due = None;
+                reports::send_feedback(session, &mut self.outbox, &mut self.counters);
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
+
 /// Seconds from 1900, where NTP begins, to 1970 (RFC 5905 section 6).
 const NTP_UNIX_SECONDS: u64 = 2_208_988_800;
 
@@ -9,7 +11,7 @@ const NTP_UNIX_SECONDS: u64 = 2_208_988_800;
 const JUMP: i64 = 5 << 32;
 
 /// An NTP timestamp: seconds since 1900 in the upper 32 bits, fractions below (RFC 3550 section 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ntp(pub(super) u64);
 
 impl Ntp {
@@ -61,7 +63,7 @@ pub(super) fn duration_to_middle(duration: Duration) -> u32 {
 
 /// How far our clock is ahead of a publisher's, travel time included. All tracks of a publisher
 /// share one, so that what its own reports say about lip sync survives exactly.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct RemoteClock {
     /// Our NTP time minus theirs.
     ahead: Option<i64>,
@@ -91,7 +93,7 @@ impl RemoteClock {
 }
 
 /// What a publisher's last sender report says of one track's RTP clock (RFC 3550 section 6.4.1).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct RtpClock {
     /// The publisher's time..
     pub(super) ntp: Ntp,

@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::Engine;
 use super::sender::{Sender, SenderKey};
 use super::session::SessionKey;
 use crate::command::MediaKind;
-use crate::estimate::{Estimator, Pacer, Surprises};
+use crate::estimate::{EstimateSnapshot, Estimator, Pacer, Surprises};
 use crate::event::Event;
 use crate::id::Ssrc;
 use crate::wire::FeedbackView;
@@ -39,6 +41,14 @@ pub(super) struct Downlink {
     floor: Floor,
     /// When the first media left.
     began_at: Option<Instant>,
+}
+
+/// What goes on in another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DownlinkSnapshot {
+    estimate: EstimateSnapshot,
+    told_bps: u64,
+    has_begun: bool,
 }
 
 /// What a network carries, in bits per second.
@@ -89,6 +99,30 @@ impl Downlink {
                 least_bps: [u64::MAX; 2],
             },
         }
+    }
+
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self) -> DownlinkSnapshot {
+        DownlinkSnapshot {
+            estimate: self.estimator.snapshot(),
+            told_bps: self.told_bps,
+            has_begun: self.began_at.is_some(),
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(now: Instant, snapshot: &DownlinkSnapshot) -> Downlink {
+        let mut downlink = Downlink::new(now);
+        downlink.estimator = Estimator::restore(now, &snapshot.estimate);
+        downlink.told_bps = snapshot.told_bps;
+        downlink.began_at = snapshot.has_begun.then_some(now);
+        downlink.pacer.set_rate(downlink.estimator.pacing_bps());
+        downlink
+    }
+
+    /// Lets everything leave that waits for its pace, until the next feedback.
+    pub(super) fn let_go(&mut self) {
+        self.pacer.set_rate(u64::MAX);
     }
 
     /// What its network carries, once that is known.

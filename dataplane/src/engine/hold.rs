@@ -290,6 +290,30 @@ impl Engine {
         }
     }
 
+    /// Lets everything leave that waits for company or for its pace.
+    pub(super) fn let_go(&mut self, now: Instant) {
+        self.wake_subscribers(now);
+        while let Some((_, key)) = self.hold.gathering.pop() {
+            self.wake_subscribers_of(now, key);
+        }
+        let keys: Vec<SessionKey> = self.sessions.keys().collect();
+        for key in keys {
+            let Some(session) = self.sessions.get_mut(key) else {
+                continue;
+            };
+            session.audio_wait.end();
+            session.video_wait.end();
+            session.is_paced = false;
+            if let Some(downlink) = &mut session.downlink {
+                downlink.let_go();
+            }
+            if !session.pending.is_empty() && !session.is_ready {
+                session.is_ready = true;
+                self.ready.push_back(key);
+            }
+        }
+    }
+
     fn end_holds(&mut self, soon: Instant, kind: MediaKind) {
         while let Some(key) = self.hold.take_due(kind, soon) {
             let Some(session) = self.sessions.get_mut(key) else {

@@ -4,9 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
+use super::snapshot::Age;
 use crate::command::IceSpec;
 use crate::limits::{NOMINATIONS_REMEMBERED_MAX, PATH_HELD, PATHS_PER_SESSION_MAX};
-use crate::transmit::Path;
+use crate::transmit::{Path, Transport};
 use crate::wire::{BindingRequest, IntegrityKey};
 
 /// The ICE state of a session.
@@ -53,6 +56,14 @@ impl Credentials {
             local_pwd: Secret(spec.local_pwd.into()),
         }
     }
+
+    fn to_spec(&self) -> IceSpec {
+        IceSpec {
+            local_ufrag: self.local_ufrag.to_string(),
+            local_pwd: self.local_pwd.0.to_string(),
+            remote_ufrag: self.remote_ufrag.to_string(),
+        }
+    }
 }
 
 /// A path from which a valid check came.
@@ -62,6 +73,18 @@ struct ValidPath {
     /// No other path of the session ever has it.
     number: u32,
     checked_at: Instant,
+}
+
+/// What goes on in another process. Connections of ICE-TCP end with this one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct IceSnapshot {
+    current: IceSpec,
+    next: Option<IceSpec>,
+    paths: Vec<(Path, u32, Age)>,
+    paths_seen: u32,
+    media: Option<Path>,
+    nominations: VecDeque<([u8; 12], u32)>,
+    heard: Option<Age>,
 }
 
 /// What a valid check changed.
@@ -89,6 +112,41 @@ impl Ice {
             media: None,
             nominations: VecDeque::new(),
             heard_at: None,
+        }
+    }
+
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self, now: Instant) -> IceSnapshot {
+        let is_udp = |path: &Path| path.transport == Transport::Udp;
+        let paths = self.paths.iter().filter(|known| is_udp(&known.path));
+        IceSnapshot {
+            current: self.current.to_spec(),
+            next: self.next.as_ref().map(Credentials::to_spec),
+            paths: paths
+                .map(|known| (known.path, known.number, Age::of(now, known.checked_at)))
+                .collect(),
+            paths_seen: self.paths_seen,
+            media: self.media.filter(is_udp),
+            nominations: self.nominations.clone(),
+            heard: self.heard_at.map(|at| Age::of(now, at)),
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(now: Instant, snapshot: IceSnapshot) -> Ice {
+        let path = |(path, number, age): (Path, u32, Age)| ValidPath {
+            path,
+            number,
+            checked_at: age.before(now),
+        };
+        Ice {
+            current: Credentials::new(snapshot.current),
+            next: snapshot.next.map(Credentials::new),
+            paths: snapshot.paths.into_iter().map(path).collect(),
+            paths_seen: snapshot.paths_seen,
+            media: snapshot.media,
+            nominations: snapshot.nominations,
+            heard_at: snapshot.heard.map(|age| age.before(now)),
         }
     }
 

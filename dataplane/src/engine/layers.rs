@@ -10,6 +10,8 @@
 //! picture, and then nothing that leans on the lost frame, until it asks for a key frame seconds later.
 //! From one layer to another such a receiver goes by a key frame, as between encodings.
 
+use serde::{Deserialize, Serialize};
+
 use super::extensions;
 use super::spatial::SpatialTop;
 use crate::command::PayloadKind;
@@ -149,7 +151,7 @@ pub(super) const TEMPORAL_ALL: u8 = 7;
 pub(super) const SPATIAL_ALL: u8 = 7;
 
 /// The highest layers that are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Most {
     pub(super) spatial: u8,
     pub(super) temporal: u8,
@@ -165,7 +167,7 @@ impl Default for Most {
 }
 
 /// Which layers of a stream one receiver is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Layers {
     /// What is to be sent as soon as the stream lets it.
     target: Most,

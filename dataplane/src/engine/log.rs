@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::layers::LayerStamp;
 use crate::command::MediaKind;
 use crate::id::FormatIndex;
@@ -63,6 +65,17 @@ pub(super) struct Entry {
     payload_len: u16,
 }
 
+/// What another process must know of a log: none of its packets, but which there were, so that none of them
+/// enters a second time and leaves under the number that it had.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct LogSnapshot {
+    head: u64,
+    newest: u64,
+    /// Bit n of them: a packet with the number `newest` - n was there.
+    #[serde(with = "crate::hexed")]
+    known: Vec<u8>,
+}
+
 impl Entry {
     /// Where it begins in all that was ever written: no other packet of the track has that.
     pub(super) fn position(&self) -> u64 {
@@ -100,6 +113,44 @@ impl Log {
             by_sequence: vec![(0, 0); packets].into_boxed_slice(),
             newest: 0,
         }
+    }
+
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self) -> LogSnapshot {
+        let mut known = vec![0; self.by_sequence.len() / 8];
+        for back in 0..self.by_sequence.len() as u64 {
+            let sequence = self.newest.checked_sub(back);
+            let is_there = self.head > 0 && sequence.is_some_and(|sequence| self.refuses(sequence));
+            if let Some(byte) = known.get_mut(back as usize / 8) {
+                *byte |= u8::from(is_there) << (back % 8);
+            }
+        }
+        LogSnapshot {
+            head: self.head,
+            newest: self.newest,
+            known,
+        }
+    }
+
+    /// An empty log that goes on with the numbers of another process's.
+    pub(super) fn restore(kind: MediaKind, snapshot: &LogSnapshot) -> Log {
+        let mut log = Log::new(kind);
+        (log.head, log.tail, log.newest) = (snapshot.head, snapshot.head, snapshot.newest);
+        let packets = log.by_sequence.len() as u64;
+        let bits = snapshot
+            .known
+            .iter()
+            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1));
+        for (back, bit) in (0..packets).zip(bits) {
+            let Some(sequence) = snapshot.newest.checked_sub(back).filter(|_| bit == 1) else {
+                continue;
+            };
+            if let Some(place) = log.by_sequence.get_mut((sequence % packets) as usize) {
+                // Any arrival number before the tail: the packet was there and cannot be read.
+                *place = (sequence, 1);
+            }
+        }
+        log
     }
 
     /// The arrival number that the next packet will get.

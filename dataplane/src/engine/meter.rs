@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::layers::LayerStamp;
+use super::snapshot::Age;
 
 /// Spatial and temporal layers that are told apart; what is above counts as the highest.
 const SPATIAL: usize = 3;
@@ -15,7 +18,7 @@ const WINDOW: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_millis(1_500);
 
 /// Bits, or bits per second, of one layer.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Weight {
     /// What higher spatial layers need too, or nobody knows that they do not.
     shared: u32,
@@ -41,7 +44,34 @@ impl Weight {
     }
 }
 
+/// What goes on in another process: what is known, without what is being counted.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct MeterSnapshot {
+    heard: Option<Age>,
+    rates: [[Weight; TEMPORAL]; SPATIAL],
+    is_known: bool,
+}
+
 impl Meter {
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self, now: Instant) -> MeterSnapshot {
+        MeterSnapshot {
+            heard: self.heard.map(|at| Age::of(now, at)),
+            rates: self.rates,
+            is_known: self.is_known,
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(now: Instant, snapshot: &MeterSnapshot) -> Meter {
+        Meter {
+            heard: snapshot.heard.map(|age| age.before(now)),
+            rates: snapshot.rates,
+            is_known: snapshot.is_known,
+            ..Meter::default()
+        }
+    }
+
     /// A packet of `len` bytes came.
     pub(super) fn handle_packet(&mut self, now: Instant, stamp: LayerStamp, len: usize) {
         let began = *self.began.get_or_insert(now);

@@ -43,6 +43,7 @@ mod session;
 #[cfg(test)]
 mod sizes;
 mod slab;
+mod snapshot;
 mod source;
 mod spatial;
 mod speaking;
@@ -82,6 +83,7 @@ use reports::Material;
 use sender::{Sender, SenderKey};
 use session::{Session, SessionKey};
 use slab::Slab;
+pub use snapshot::{EngineSnapshot, RestoreError, SNAPSHOT_VERSION};
 use timers::Timers;
 use track::{Encodings, Track, TrackKey};
 

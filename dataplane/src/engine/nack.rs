@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::NACKS_PENDING_MAX;
 
 /// How long a missing packet may still come by itself: packets overtake each other by little.
@@ -32,6 +34,13 @@ struct Missing {
     tries: u8,
 }
 
+/// What goes on in another process, which asks for everything that is missing as if it had just noticed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NackSnapshot {
+    missing: Vec<u64>,
+    highest: Option<u64>,
+}
+
 /// What an arrival means for the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
@@ -44,6 +53,34 @@ pub(super) enum Arrival {
 }
 
 impl NackList {
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self) -> NackSnapshot {
+        NackSnapshot {
+            missing: self
+                .missing
+                .iter()
+                .map(|missing| missing.sequence)
+                .collect(),
+            highest: self.highest,
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(now: Instant, snapshot: &NackSnapshot) -> NackList {
+        let due = now + REORDER_GRACE;
+        let missing = snapshot.missing.iter().take(NACKS_PENDING_MAX);
+        let missing = missing.map(|sequence| Missing {
+            sequence: *sequence,
+            since: now,
+            due,
+            tries: 0,
+        });
+        NackList {
+            missing: missing.collect(),
+            highest: snapshot.highest,
+        }
+    }
+
     /// A packet arrived, by whatever way.
     pub(super) fn handle_packet(&mut self, now: Instant, sequence: u64) -> Arrival {
         let Some(highest) = self.highest else {

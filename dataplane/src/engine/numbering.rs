@@ -4,7 +4,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::log::Stamp;
+use super::snapshot::Age;
 
 /// How many changes of numbering can be looked back over: enough for most senders..
 const ANCHORS: usize = 8;
@@ -33,7 +36,7 @@ pub(super) struct Numbering {
 }
 
 /// How a track goes on where another ended that showed the same.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Continuation {
     /// Added to its timestamps, if both clocks are known.
     pub(super) timestamp: Option<u32>,
@@ -42,7 +45,7 @@ pub(super) struct Continuation {
 }
 
 /// What is added to the numbers that a codec counts its pictures by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Shift {
     /// To VP8's picture id, modulo its width (RFC 7741 section 4.2).
     pub(super) picture: u16,
@@ -52,7 +55,7 @@ pub(super) struct Shift {
     pub(super) base: u8,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Anchor {
     epoch: u32,
     /// First incoming number that this anchor is for.
@@ -85,6 +88,15 @@ struct Highest {
     arrived: Instant,
 }
 
+/// What goes on in another process. Of the anchors the newest: packets from before them are not sent any more.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct NumberingSnapshot {
+    anchors: Vec<Anchor>,
+    start: (u64, u32),
+    highest: Option<(u64, u32, Age)>,
+    continuation: Option<Continuation>,
+}
+
 /// A packet's outgoing numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Numbers {
@@ -109,6 +121,41 @@ impl Numbering {
             highest: None,
             continuation: None,
         }
+    }
+
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self, now: Instant) -> NumberingSnapshot {
+        let highest = self.highest.map(|highest| {
+            let age = Age::of(now, highest.arrived);
+            (highest.sequence, highest.timestamp, age)
+        });
+        NumberingSnapshot {
+            anchors: self
+                .anchors
+                .iter()
+                .take(self.anchors_len)
+                .copied()
+                .collect(),
+            start: self.start,
+            highest,
+            continuation: self.continuation.as_deref().copied(),
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(now: Instant, snapshot: NumberingSnapshot) -> Numbering {
+        let mut numbering = Numbering::new(0, None);
+        for anchor in snapshot.anchors.into_iter().take(ANCHORS).rev() {
+            numbering.anchor(anchor);
+        }
+        numbering.start = snapshot.start;
+        numbering.highest = snapshot.highest.map(|(sequence, timestamp, age)| Highest {
+            sequence,
+            timestamp,
+            arrived: age.before(now),
+        });
+        numbering.continuation = snapshot.continuation.map(Box::new);
+        numbering
     }
 
     /// Forgets the track: whatever comes next is another one, and continues where this one ended.

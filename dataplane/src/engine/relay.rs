@@ -34,7 +34,7 @@ const NUMBERS_SKIPPED_MAX: u64 = 4_096;
 /// Another worker that reads a track's log.
 #[derive(Debug)]
 pub(super) struct Export {
-    to: usize,
+    pub(super) to: usize,
     /// Arrival number of the next packet to hand over.
     cursor: u64,
     /// Whether the publisher's clock was heard since it was last handed over.

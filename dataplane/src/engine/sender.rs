@@ -1,10 +1,14 @@
 //! A stream to one subscriber: its numbers, and what its packets look like.
 
-use super::allocate::Standing;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::allocate::{Standing, StandingSnapshot};
 use super::extensions::ForwardedIds;
 use super::layers::{Layers, Most};
 use super::log::Log;
-use super::numbering::{Continuation, Numbering, Shift};
+use super::numbering::{Continuation, Numbering, NumberingSnapshot, Shift};
 use super::redundancy::Redundancy;
 use super::session::SessionKey;
 use super::slab::Key;
@@ -73,6 +77,31 @@ pub(super) struct FeedState {
     routes: Vec<Option<Route>>,
 }
 
+/// What goes on in another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SenderSnapshot {
+    spec: SenderSpec,
+    numbering: NumberingSnapshot,
+    rtx_next: u64,
+    standing: StandingSnapshot,
+    packets: u32,
+    octets: u32,
+    reported: u32,
+    pub(super) feed: Option<FeedSnapshot>,
+}
+
+/// What feeds it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct FeedSnapshot {
+    pub(super) stream: TrackId,
+    pub(super) encoding: u8,
+    layers: Layers,
+    pub(super) is_off: bool,
+    /// Whether something was left behind, so that only a key frame makes the picture whole.
+    pub(super) is_broken: bool,
+    payload_types: Vec<Option<SenderFormat>>,
+}
+
 /// How packets of one format leave.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Route {
@@ -128,6 +157,66 @@ impl Sender {
             octets: 0,
             reported: 0,
         }
+    }
+
+    /// What another process goes on with, where `track` feeds the sender.
+    pub(super) fn snapshot(&self, now: Instant, track: Option<&Track>) -> SenderSnapshot {
+        let feed = self.source.as_ref().zip(track).map(|(source, track)| {
+            let is_behind = self.waiting(&track.log) > 0 && !track.pause.lasts();
+            FeedSnapshot {
+                stream: source.stream,
+                encoding: track.encoding,
+                layers: source.layers,
+                is_off: source.is_off,
+                is_broken: is_behind || self.thinning.waits() || source.next.is_some(),
+                payload_types: source.payload_types.clone(),
+            }
+        });
+        SenderSnapshot {
+            spec: self.spec.clone(),
+            numbering: self.numbering.snapshot(now),
+            rtx_next: self.rtx_next,
+            standing: self.standing.snapshot(now),
+            packets: self.packets,
+            octets: self.octets,
+            reported: self.reported,
+            feed,
+        }
+    }
+
+    /// Goes on where another process ended, silent until it is fed.
+    pub(super) fn restore(
+        now: Instant,
+        session: SessionKey,
+        snapshot: SenderSnapshot,
+    ) -> (Sender, Option<FeedSnapshot>) {
+        let mut sender = Sender::new(session, snapshot.spec, [0; 2], [None; 2]);
+        sender.numbering = Numbering::restore(now, snapshot.numbering);
+        sender.rtx_next = snapshot.rtx_next;
+        *sender.standing = Standing::restore(now, &snapshot.standing);
+        (sender.packets, sender.octets) = (snapshot.packets, snapshot.octets);
+        sender.reported = snapshot.reported;
+        sender.protect_indices();
+        (sender, snapshot.feed)
+    }
+
+    /// Is fed again as it was in another process, from the end of the track's log on.
+    pub(super) fn resume(&mut self, key: TrackKey, track: &Track, feed: FeedSnapshot) {
+        if feed.is_broken && self.spec.kind == MediaKind::Video {
+            self.thinning = Thinning::waiting();
+        }
+        self.source = Some(FeedState {
+            stream: feed.stream,
+            track: key,
+            cursor: track.log.head(),
+            layers: feed.layers,
+            joining: None,
+            next: None,
+            is_off: feed.is_off,
+            begins_talk: false,
+            routes: routes(&track.spec.formats, &feed.payload_types),
+            payload_types: feed.payload_types,
+        });
     }
 
     /// Renegotiation: the numbers stay.

@@ -49,10 +49,10 @@ pub(super) struct Session {
     pub(super) tracks: Vec<TrackKey>,
     pub(super) sources: Vec<Source>,
     /// Windows of sources whose track was removed.
-    retired_sources: VecDeque<(Ssrc, SequenceWindow)>,
+    pub(super) retired_sources: VecDeque<(Ssrc, SequenceWindow)>,
     pub(super) senders: Vec<(SenderKey, Ssrc)>,
     /// SSRCs of removed senders, each with the first packet index that is free.
-    retired_senders: Vec<(Ssrc, u64)>,
+    pub(super) retired_senders: Vec<(Ssrc, u64)>,
     /// Senders with packets to send, video first: an audio packet rides at the end of a burst.
     pub(super) pending: Vec<SenderKey>,
     pub(super) resends: ResendQueue,
@@ -79,6 +79,8 @@ pub(super) struct Keys {
     pub(super) open: OpenKey,
     pub(super) seal: SealKey,
     pub(super) rtcp: RtcpKeys,
+    /// What they were derived from, for a process that takes over.
+    pub(super) master: Box<SrtpKeys>,
 }
 
 impl Keys {
@@ -91,6 +93,7 @@ impl Keys {
             open: OpenKey::new(keys.profile, &keys.receive)?,
             seal: SealKey::new(keys.profile, &keys.send)?,
             rtcp: RtcpKeys::new(keys)?,
+            master: Box::new(keys.clone()),
         })
     }
 }

@@ -89,6 +89,17 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The keys of all values.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key<T>> {
+        let entries = self.entries.iter().enumerate();
+        let full = entries.filter(|(_, entry)| entry.value.is_some());
+        full.map(|(index, entry)| Key {
+            index: index as u32,
+            generation: entry.generation,
+            of: PhantomData,
+        })
+    }
+
     /// How many values there are.
     pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()

@@ -4,13 +4,15 @@
 //! When an encoder then stops its highest layer, which it may do in any picture, it takes a key picture to
 //! lead its viewers down: one is asked for, and from it on the layers that are left are all there are.
 
+use serde::{Deserialize, Serialize};
+
 use super::layers::LayerStamp;
 
 /// So many pictures one after the other without the highest layer, and it is gone.
 const PICTURES_MISSED_MAX: u8 = 5;
 
 /// The highest spatial layer of a stream, by the packets that come.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct SpatialTop {
     /// The highest layer.
     top: u8,
@@ -93,11 +95,11 @@ mod tests {
     #[test]
     fn what_higher_layers_do_without_is_told_from_the_highest() {
         let mut top = SpatialTop::default();
-        assert_eq!(picture(&mut top, &[0, 1, 2], true), []);
+        assert_eq!(picture(&mut top, &[0, 1, 2], true), [0_u8; 0]);
         assert_eq!(picture(&mut top, &[0, 1, 2], false), [0, 1]);
         let mut alone = SpatialTop::default();
-        assert_eq!(picture(&mut alone, &[0], true), []);
-        assert_eq!(picture(&mut alone, &[0], false), []);
+        assert_eq!(picture(&mut alone, &[0], true), [0_u8; 0]);
+        assert_eq!(picture(&mut alone, &[0], false), [0_u8; 0]);
     }
 
     #[test]
@@ -117,7 +119,7 @@ mod tests {
         picture(&mut top, &[0, 1], true);
         assert!(!top.is_gone());
         assert_eq!(picture(&mut top, &[0, 1], false), [0]);
-        assert_eq!(picture(&mut top, &[0, 1, 2], true), [], "it is back");
+        assert_eq!(picture(&mut top, &[0, 1, 2], true), [0_u8; 0], "it is back");
         assert_eq!(picture(&mut top, &[0, 1, 2], false), [0, 1]);
     }
 }

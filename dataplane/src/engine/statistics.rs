@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::Ntp;
 
 /// Counts packets of one source for receiver reports.
@@ -21,6 +23,17 @@ pub(super) struct Reception {
     last_report: Option<(Ntp, Instant)>,
 }
 
+/// What goes on in another process: the counts. Jitter is measured anew.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct ReceptionSnapshot {
+    first: Option<u64>,
+    highest: u64,
+    received: u64,
+    recovered: u64,
+    expected_before: u64,
+    received_before: u64,
+}
+
 /// The numbers of a report block that come from counting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Counted {
@@ -35,6 +48,31 @@ pub(super) struct Counted {
 }
 
 impl Reception {
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self) -> ReceptionSnapshot {
+        ReceptionSnapshot {
+            first: self.first,
+            highest: self.highest,
+            received: self.received,
+            recovered: self.recovered,
+            expected_before: self.expected_before,
+            received_before: self.received_before,
+        }
+    }
+
+    /// Goes on where another process ended.
+    pub(super) fn restore(snapshot: &ReceptionSnapshot) -> Reception {
+        Reception {
+            first: snapshot.first,
+            highest: snapshot.highest,
+            received: snapshot.received,
+            recovered: snapshot.recovered,
+            expected_before: snapshot.expected_before,
+            received_before: snapshot.received_before,
+            ..Reception::default()
+        }
+    }
+
     /// A packet arrived.
     pub(super) fn handle_packet(
         &mut self,

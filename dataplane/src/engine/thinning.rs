@@ -25,6 +25,19 @@ pub(super) struct Thinning {
 }
 
 impl Thinning {
+    /// Whether everything is left out until a key frame comes.
+    pub(super) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Leaves everything out until a key frame comes.
+    pub(super) fn waiting() -> Thinning {
+        Thinning {
+            waits: true,
+            ..Thinning::default()
+        }
+    }
+
     /// Whether the next packet of a video is left out. `knows_keyframes` says whether its format is one
     /// whose key frames can be told.
     fn leaves_out(&mut self, late: &Late, stamp: &Stamp, knows_keyframes: bool) -> bool {

@@ -2,16 +2,19 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::{RemoteClock, RtpClock};
 use super::extensions::ForwardedIds;
 use super::keyframe::KeyframeGate;
-use super::log::Log;
-use super::meter::Meter;
+use super::log::{Log, LogSnapshot};
+use super::meter::{Meter, MeterSnapshot};
 use super::pause::Pause;
 use super::relay::Export;
 use super::sender::SenderKey;
 use super::session::SessionKey;
 use super::slab::Key;
+use super::snapshot::Age;
 use super::spatial::SpatialTop;
 use super::speaking::SpeechDetector;
 use super::voice::Voice;
@@ -94,6 +97,29 @@ struct CurrentSource {
     arrived: Instant,
 }
 
+/// What goes on in another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EncodingSnapshot {
+    source: Option<SourceSnapshot>,
+    log: LogSnapshot,
+    clock: Option<RtpClock>,
+    meter: MeterSnapshot,
+    top: SpatialTop,
+    /// Whether nobody is sent what comes.
+    is_paused: bool,
+    /// Whether its packets' descriptors refer to what only a key frame brings.
+    pub(super) has_structure: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SourceSnapshot {
+    ssrc: Ssrc,
+    epoch: u32,
+    base: u64,
+    format: FormatIndex,
+    arrived: Age,
+}
+
 /// What a payload type of the publisher is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
@@ -139,6 +165,44 @@ impl Track {
             current: None,
             payload_types: payload_types(&spec.formats),
             spec,
+        }
+    }
+
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self, now: Instant) -> EncodingSnapshot {
+        let source = self.current.map(|current| SourceSnapshot {
+            ssrc: current.ssrc,
+            epoch: current.epoch,
+            base: current.base,
+            format: current.format,
+            arrived: Age::of(now, current.arrived),
+        });
+        EncodingSnapshot {
+            source,
+            log: self.log.snapshot(),
+            clock: self.clock,
+            meter: self.meter.snapshot(now),
+            top: self.top,
+            is_paused: self.pause.lasts(),
+            has_structure: self.structure.is_some(),
+        }
+    }
+
+    /// Goes on where another process ended. The log is empty, and whoever reads it stands at its end.
+    pub(super) fn restore(&mut self, now: Instant, snapshot: &EncodingSnapshot) {
+        self.current = snapshot.source.as_ref().map(|source| CurrentSource {
+            ssrc: source.ssrc,
+            epoch: source.epoch,
+            base: source.base,
+            format: source.format,
+            arrived: source.arrived.before(now),
+        });
+        self.log = Log::restore(self.spec.kind, &snapshot.log);
+        self.clock = snapshot.clock;
+        self.meter = Meter::restore(now, &snapshot.meter);
+        self.top = snapshot.top;
+        if snapshot.is_paused {
+            self.pause.begin(self.log.head());
         }
     }
 

@@ -33,8 +33,9 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct History {
     ring: [Sent; SENT_REMEMBERED_MAX],
-    /// Extended number of the next packet.
+    /// Extended number of the next packet, and of the first that was sent.
     next: u64,
+    first: u64,
 }
 
 impl History {
@@ -43,6 +44,16 @@ impl History {
         History {
             ring: [Sent::default(); SENT_REMEMBERED_MAX],
             next: 0,
+            first: 0,
+        }
+    }
+
+    /// Nothing that is remembered was sent, and this is the extended number of the next packet.
+    pub(super) fn starting_at(next: u64) -> History {
+        History {
+            next,
+            first: next,
+            ..History::new()
         }
     }
 
@@ -66,7 +77,7 @@ impl History {
     /// The packet with this number, if it was sent and is remembered.
     pub(super) fn find(&mut self, number: u16) -> Option<&mut Sent> {
         let back = u64::from((self.next as u16).wrapping_sub(number));
-        let remembered = self.next.min(SENT_REMEMBERED_MAX as u64);
+        let remembered = (self.next - self.first).min(SENT_REMEMBERED_MAX as u64);
         if back == 0 || back > remembered {
             return None;
         }

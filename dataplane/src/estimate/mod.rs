@@ -29,6 +29,8 @@ mod trend;
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::{
     ESTIMATE_BPS_MAX, ESTIMATE_BPS_MIN, ESTIMATE_START_BPS, FEEDBACK_TIMEOUT, PACING_FACTOR,
 };
@@ -108,6 +110,19 @@ pub struct Estimator {
     told: Option<Told>,
 }
 
+/// What another process goes on with: the estimate, and the transport-wide numbers. How it came about is
+/// forgotten; what arrives shows soon enough whether it still holds.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EstimateSnapshot {
+    own_bps: u64,
+    next: u64,
+    rtt_us: Option<i64>,
+    remb_bps: Option<u64>,
+    /// Whether feedback had come, and the probes of the start were over.
+    was_told: bool,
+    was_settled: bool,
+}
+
 /// When feedback came.
 #[derive(Clone, Copy, Debug)]
 struct Told {
@@ -140,6 +155,41 @@ impl Estimator {
             reference: None,
             told: None,
         }
+    }
+
+    /// What another process goes on with.
+    #[must_use]
+    pub fn snapshot(&self) -> EstimateSnapshot {
+        EstimateSnapshot {
+            own_bps: self.own_bps() as u64,
+            next: self.history.count(),
+            rtt_us: self.rtt_us,
+            remb_bps: self.remb_bps.map(|bps| bps as u64),
+            was_told: self.told.is_some(),
+            was_settled: self.is_settled(),
+        }
+    }
+
+    /// Goes on where another process ended.
+    #[must_use]
+    pub fn restore(now: Instant, snapshot: &EstimateSnapshot) -> Estimator {
+        let own_bps = snapshot.own_bps.clamp(ESTIMATE_BPS_MIN, ESTIMATE_BPS_MAX);
+        let mut estimator = Estimator {
+            history: History::starting_at(snapshot.next),
+            control: RateControl::new(0, own_bps as f64),
+            rtt_us: snapshot.rtt_us,
+            remb_bps: snapshot.remb_bps.map(|bps| bps as f64),
+            told: snapshot.was_told.then_some(Told {
+                first_us: 0,
+                last_us: 0,
+                sent: snapshot.next,
+            }),
+            ..Estimator::new(now)
+        };
+        if snapshot.was_settled {
+            estimator.prober.skip_start();
+        }
+        estimator
     }
 
     /// A packet of `bytes` as a datagram leaves; returns the transport-wide number that it carries.

@@ -126,6 +126,11 @@ impl Prober {
         }
     }
 
+    /// The probes of the start are over: another process made them.
+    pub(super) fn skip_start(&mut self) {
+        self.start = Start::Done;
+    }
+
     /// Whether the probes of the start are not over.
     pub(super) fn is_starting(&self) -> bool {
         self.start != Start::Done

@@ -26,4 +26,5 @@ pub mod reception;
 
 pub mod meeting;
 pub mod peer;
+pub mod take_over;
 pub mod world;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::network::{Link, Rng};
 use super::peer::{Peer, PublicationCounts};
 use super::reception::Reception;
+use super::take_over::Indices;
 use crate::command::MediaKind;
 use crate::counters::Counters;
 use crate::dtls::{Associations, Certificate};
@@ -98,6 +99,10 @@ pub struct World {
     pub(super) strays: HashMap<SocketAddr, u64>,
     pub(super) numbers: u64,
     pub(super) slot: Box<[u8]>,
+    /// Indices of keys that were used, where a test wants to know.
+    pub(super) indices: Option<Indices>,
+    /// The engine neither reads nor is driven: nobody is there.
+    pub(super) is_still: bool,
 }
 
 impl World {
@@ -138,6 +143,8 @@ impl World {
             strays: HashMap::new(),
             numbers: 0,
             slot: vec![0; BURST_BYTES_MAX].into_boxed_slice(),
+            indices: None,
+            is_still: false,
             config,
         }
     }
@@ -349,12 +356,23 @@ impl World {
     }
 
     /// Moves time to whatever is next, at most to `end`; `false` when the end is reached.
-    fn step(&mut self, end: Instant) -> bool {
+    pub(super) fn step(&mut self, end: Instant) -> bool {
         let seats = self.seats.values();
-        let due = seats.flat_map(|s| [s.due, s.up.poll_timeout(), s.down.poll_timeout()]);
-        let due = due
-            .chain([self.engine.poll_timeout(), self.associations.poll_timeout()])
-            .chain([self.handshakes.first_key_value().map(|((at, _), _)| *at)])
+        let own = [
+            self.engine.poll_timeout(),
+            self.associations.poll_timeout(),
+            self.handshakes.first_key_value().map(|((at, _), _)| *at),
+        ];
+        let is_awake = !self.is_still;
+        let due = seats
+            .flat_map(|s| {
+                [
+                    s.due,
+                    s.up.poll_timeout().filter(|_| is_awake),
+                    s.down.poll_timeout(),
+                ]
+            })
+            .chain(own.map(|due| due.filter(|_| is_awake)))
             .flatten()
             .min();
         let next = due.unwrap_or(end).max(self.now);
@@ -373,6 +391,15 @@ impl World {
 
     /// Does everything that is due now; `false` when there was nothing.
     fn settle(&mut self) -> bool {
+        let mut moved = !self.is_still && self.settle_engine();
+        let seats: Vec<SeatId> = self.seats.keys().copied().collect();
+        for seat in seats {
+            moved |= self.drive_peer(seat);
+        }
+        moved
+    }
+
+    fn settle_engine(&mut self) -> bool {
         let now = self.now;
         let mut moved = self.deliver_up();
         while let Some(entry) = self
@@ -396,10 +423,6 @@ impl World {
             moved = true;
         }
         self.drive_engine();
-        let seats: Vec<SeatId> = self.seats.keys().copied().collect();
-        for seat in seats {
-            moved |= self.drive_peer(seat);
-        }
         moved
     }
 
@@ -454,6 +477,9 @@ impl World {
                 };
                 if !seat.vanished {
                     for datagram in bytes.chunks(transmit.segment.max(1)) {
+                        if let Some(indices) = &mut self.indices {
+                            indices.handle_sent(to, datagram);
+                        }
                         seat.down
                             .handle_datagram(now, datagram.len(), (to, datagram.to_vec()));
                     }

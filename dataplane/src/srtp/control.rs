@@ -4,10 +4,12 @@
 //! returns a packet whose encryption flag is clear without authenticating it in the counter mode
 //! profile, and keeps state for every SSRC that an unauthenticated packet names.
 
+use serde::{Deserialize, Serialize};
+
 use super::cipher::{Cipher, Envelope, Kind, Tag};
 use super::key::KeyError;
 use crate::command::SrtpKeys;
-use crate::limits::RTCP_SOURCES_MAX;
+use crate::limits::{RTCP_SOURCES_MAX, TAKE_OVER_RTCP_JUMP};
 
 /// Bytes of an RTCP packet that stay readable: its header and the sender's SSRC.
 const CLEAR_LEN: usize = 8;
@@ -44,7 +46,30 @@ pub struct RtcpKeys {
     sources: Vec<ReplayWindow>,
 }
 
+/// How far a session's control packets are, for a process that goes on with its keys.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RtcpProgress {
+    next_index: u32,
+    sources: Vec<ReplayWindow>,
+}
+
 impl RtcpKeys {
+    /// What another process goes on with.
+    #[must_use]
+    pub fn progress(&self) -> RtcpProgress {
+        RtcpProgress {
+            next_index: self.next_index,
+            sources: self.sources.clone(),
+        }
+    }
+
+    /// Goes on where another process ended, a little further on.
+    pub fn resume(&mut self, progress: RtcpProgress) {
+        self.next_index = progress.next_index.saturating_add(TAKE_OVER_RTCP_JUMP);
+        self.sources = progress.sources;
+        self.sources.truncate(RTCP_SOURCES_MAX);
+    }
+
     /// The keys of a session.
     ///
     /// # Errors
@@ -218,7 +243,7 @@ fn decrypt(cipher: &Cipher, sealed: &Sealed<'_>, out: &mut [u8]) -> Option<usize
 }
 
 /// Which of the last 64 indices of a source were accepted (RFC 3711 section 3.3.2).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct ReplayWindow {
     ssrc: [u8; 4],
     highest: u32,

@@ -415,7 +415,7 @@ mod tests {
             for round in 0..300 {
                 let (count, size) = (1 + generator.below(40), 1 + generator.below(1_100));
                 let first = (generator.u64() >> 16) - 40;
-                let (mut singly, mut burst) = (Vec::new(), Vec::new());
+                let (mut singly, mut burst) = (Vec::<u8>::new(), Vec::<u8>::new());
                 let (template, header_len) = header(&mut generator, round, false);
                 let mut segment = 0;
                 for n in 0..count {

@@ -18,6 +18,6 @@ mod wide;
 #[cfg(test)]
 mod vectors;
 
-pub use control::{RtcpKeys, RtcpRefused};
+pub use control::{RtcpKeys, RtcpProgress, RtcpRefused};
 pub use key::{KeyError, OpenKey, SealKey, Unauthenticated};
 pub use sequence::SequenceWindow;

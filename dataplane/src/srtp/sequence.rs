@@ -1,5 +1,7 @@
 //! Packet indices of a source that we receive: estimated and replay-checked (RFC 3711 sections 3.3.1, 3.3.2).
 
+use serde::{Deserialize, Serialize};
+
 /// Packets behind the newest that can still be accepted. RFC 3711 section 3.3.2 asks for at least 64;
 /// a retransmission may be as late as a whole video log, [`VIDEO_LOG_PACKETS`](crate::limits::VIDEO_LOG_PACKETS).
 const WINDOW_PACKETS: u64 = 1024;
@@ -14,7 +16,7 @@ const _: () = assert!(
 /// What is known of the indices of one source. Call [`estimate`](SequenceWindow::estimate), then
 /// [`is_fresh`](SequenceWindow::is_fresh), then authenticate, then [`accept`](SequenceWindow::accept):
 /// a packet that is not authentic must leave no trace here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct SequenceWindow {
     /// The highest index accepted.
     highest: Option<u64>,

@@ -193,7 +193,7 @@ mod tests {
     fn small_elements_take_the_one_byte_form() {
         let mut block = ExtensionBlock::new();
         assert!(block.is_empty());
-        assert_eq!(encoded(&block), []);
+        assert_eq!(encoded(&block), [0_u8; 0]);
         assert!(block.push(1, b"0"));
         assert!(block.push(14, &[7; 16]));
         let mut expected = vec![0xBE, 0xDE, 0, 5, 0x10, b'0', 0xEF];

@@ -2,11 +2,13 @@
 //!
 //! Only the first bytes of a payload are looked at. What is not understood begins none.
 
+use serde::{Deserialize, Serialize};
+
 use super::nal::units;
 use super::vp8;
 
 /// How a video is coded, as far as its key frames can be told from the rest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum VideoCodec {
     /// RFC 7741.
     Vp8,

@@ -16,6 +16,7 @@
 mod arrival;
 mod buffers;
 mod drops;
+mod setup;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -28,26 +29,21 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::{CancelBuilder, Fixed, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use self::arrival::{CONTROL_BYTES, NAME_BYTES, parse};
 use self::buffers::BufferRing;
+use self::setup::{COMPLETIONS, Setup, build, explain, require_operations};
 use self::slots::{Next, Slots};
 use super::faults::Faults;
 use super::link::{Link, LinkCounts, Offloads, unmapped};
 
 pub(super) use self::drops::receive_drops;
-use crate::limits::{RECEIVE_BUFFERS, SEND_SLOTS};
+use crate::limits::RECEIVE_BUFFERS;
 use crate::transmit::{Path, Transmit};
-
-/// Submission entries: every slot, and a re-armed receive.
-const ENTRIES: u32 = (2 * SEND_SLOTS) as u32;
-
-/// Completion entries: every receive buffer and every slot, twice over, so that it never overflows.
-const COMPLETIONS: u32 = (2 * (RECEIVE_BUFFERS + SEND_SLOTS)).next_power_of_two() as u32;
 
 /// The provided-buffer group of this ring; there is one.
 const GROUP: u16 = 0;
@@ -58,20 +54,9 @@ const SOCKET: Fixed = Fixed(0);
 /// `user_data` of the multishot receive; a send's is the index of its slot.
 const RECEIVE: u64 = u64::MAX;
 
-/// When a link is dropped: how often, and how long each time, its requests' ends are waited for.
+/// How often, and how long each time, the ends of requests are waited for.
 const END_ROUNDS: usize = 20;
 const END_WAIT_NS: u32 = 50_000_000;
-
-/// How a ring is set up, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Setup {
-    /// Completions are processed only when we ask (kernel 6.1).
-    Deferred,
-    /// Completions do not interrupt us (kernel 5.19).
-    Cooperative,
-    /// As it always was.
-    Plain,
-}
 
 /// What the kernel shares with us.
 struct Memory {
@@ -279,11 +264,21 @@ impl UringSocket {
     }
 
     /// Hands over at most so many runs of what arrived, and makes sure that the receive stands.
-    fn receive(&mut self, runs_max: usize, mut take: impl FnMut(Path, &mut [u8], usize)) {
+    fn receive(&mut self, runs_max: usize, take: impl FnMut(Path, &mut [u8], usize)) {
         if self.kernel_waits() {
             self.submit();
         }
         self.reap();
+        self.hand_over(runs_max, take);
+        // Whatever ended it (no buffers, a full completion queue, an error of the socket), the
+        // receive must stand again, after the buffers were given back.
+        if !self.armed {
+            self.arm();
+        }
+    }
+
+    /// Gives what arrived to `take`, at most so many runs, and the buffers back to the kernel.
+    fn hand_over(&mut self, runs_max: usize, mut take: impl FnMut(Path, &mut [u8], usize)) {
         for _ in 0..runs_max {
             let Some(Arrival { buffer, len }) = self.arrivals.pop_front() else {
                 break;
@@ -298,11 +293,37 @@ impl UringSocket {
             self.memory.buffers.give(buffer);
         }
         self.memory.buffers.publish();
-        // Whatever ended it (no buffers, a full completion queue, an error of the socket), the
-        // receive must stand again, after the buffers were given back.
-        if !self.armed {
-            self.arm();
+    }
+
+    /// Ends the multishot receive; whether its end was seen.
+    fn disarm(&mut self) -> bool {
+        self.submit();
+        let limit = Timespec::new().nsec(END_WAIT_NS);
+        // Refused only when it ended by itself.
+        let _ = self
+            .ring
+            .submitter()
+            .register_sync_cancel(Some(limit), CancelBuilder::user_data(RECEIVE));
+        self.wait_until(|socket| !socket.armed)
+    }
+
+    /// Waits until no slot is on its way; whether that came about.
+    fn wait_sent(&mut self) -> bool {
+        self.submit();
+        self.wait_until(|socket| socket.memory.slots.all_free())
+    }
+
+    fn wait_until(&mut self, held: impl Fn(&UringSocket) -> bool) -> bool {
+        let limit = Timespec::new().nsec(END_WAIT_NS);
+        for _ in 0..END_ROUNDS {
+            self.reap();
+            if held(self) {
+                return true;
+            }
+            let arguments = SubmitArgs::new().timespec(&limit);
+            let _ = self.ring.submitter().submit_with_args(1, &arguments);
         }
+        false
     }
 
     /// Cancels every request, waits until all have completed, and takes the memory back.
@@ -315,17 +336,12 @@ impl UringSocket {
             .ring
             .submitter()
             .register_sync_cancel(Some(limit), CancelBuilder::any());
-        for _ in 0..END_ROUNDS {
-            self.reap();
-            if !self.armed && self.memory.slots.all_free() {
-                // A closed ring lets go of its files some time later; the port is to be free now.
-                let _ = self.ring.submitter().unregister_files();
-                return self.ring.submitter().unregister_buf_ring(GROUP).is_ok();
-            }
-            let arguments = SubmitArgs::new().timespec(&limit);
-            let _ = self.ring.submitter().submit_with_args(1, &arguments);
+        if !self.wait_until(|socket| !socket.armed && socket.memory.slots.all_free()) {
+            return false;
         }
-        false
+        // A closed ring lets go of its files some time later; the port is to be free now.
+        let _ = self.ring.submitter().unregister_files();
+        self.ring.submitter().unregister_buf_ring(GROUP).is_ok()
     }
 }
 
@@ -423,6 +439,22 @@ impl Link for UringLink {
         }
     }
 
+    fn stop_receiving(&mut self, take: impl FnMut(Path, &mut [u8], usize)) -> bool {
+        let is_over = self.socket.disarm();
+        self.socket.hand_over(usize::MAX, take);
+        is_over
+    }
+
+    fn wait_sent(&mut self) -> bool {
+        self.socket.wait_sent()
+    }
+
+    fn start_receiving(&mut self) {
+        self.socket.arm();
+        self.flush();
+        self.wake_self();
+    }
+
     fn counts(&self) -> &LinkCounts {
         &self.socket.counts
     }
@@ -441,57 +473,6 @@ pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is one open descriptor for all its life, which the `AsyncFd` owns.
     let watched = unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) };
     watched.map_err(io::Error::from)
-}
-
-fn build(setup: Setup, completions: u32) -> io::Result<IoUring> {
-    let mut builder = IoUring::builder();
-    builder.setup_cqsize(completions);
-    match setup {
-        Setup::Deferred => {
-            builder
-                .setup_single_issuer()
-                .setup_defer_taskrun()
-                .setup_taskrun_flag();
-        }
-        Setup::Cooperative => {
-            builder.setup_coop_taskrun().setup_taskrun_flag();
-        }
-        Setup::Plain => {}
-    }
-    builder.build(ENTRIES)
-}
-
-/// Asks the kernel whether sends and receives are there and allowed.
-fn require_operations(ring: &IoUring) -> io::Result<()> {
-    let mut probe = Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .map_err(|error| explain("asking for its operations", &error))?;
-    for (name, code) in [
-        ("RECVMSG", opcode::RecvMsg::CODE),
-        ("SENDMSG", opcode::SendMsg::CODE),
-    ] {
-        if !probe.is_supported(code) {
-            return Err(io::Error::other(format!(
-                "the kernel's io_uring has no {name}"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Says what was refused, and where to look.
-fn explain(what: &str, error: &io::Error) -> io::Error {
-    let hint = match error.raw_os_error() {
-        Some(libc::EPERM) => {
-            ": see the sysctl kernel.io_uring_disabled, or the container's seccomp profile"
-        }
-        Some(libc::ENOSYS) => ": the kernel or the container's seccomp profile has no io_uring",
-        Some(libc::ENOMEM) => ": see the limit of locked memory (ulimit -l)",
-        Some(libc::EINVAL) => ": the kernel is too old, 6.0 is needed",
-        _ => "",
-    };
-    io::Error::new(error.kind(), format!("{what}: {error}{hint}"))
 }
 
 /// A header that gives each datagram room for its sender's address and its GRO size.

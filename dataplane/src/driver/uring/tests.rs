@@ -1,5 +1,6 @@
 //! A ring against the kernel of this machine.
 
+use super::setup::ENTRIES;
 use super::*;
 
 #[test]

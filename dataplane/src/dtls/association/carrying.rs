@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use rtc_shared::error::Error;
 use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
 
-use super::established::{Established, LastFlight};
+use super::established::{Established, EstablishedSnapshot, LastFlight};
 use super::{PEER, drain};
 use crate::command::DtlsRole;
 use crate::data::{DataEvent, DataRequest, DataTransport};
@@ -83,6 +83,13 @@ impl Carrying {
     pub(super) fn handle_close(&mut self, now: Instant, transmits: &mut VecDeque<Box<[u8]>>) {
         let _ = self.endpoint.stop(now, PEER);
         drain(&mut self.endpoint, transmits);
+    }
+
+    /// What another process goes on with: the association without its channels.
+    pub(super) fn snapshot(&self) -> Option<EstablishedSnapshot> {
+        let state = self.endpoint.get_connection_state(PEER)?;
+        let established = Established::keep(state, self.flight.clone())?;
+        Some(established.snapshot())
     }
 
     /// The next thing that a channel tells.

@@ -10,6 +10,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use rtc_shared::TransportProtocol;
 use rtc_shared::error::Error;
 use webrtc_dtls::endpoint::{Endpoint, EndpointEvent};
@@ -35,7 +37,20 @@ pub(super) struct Established {
     flight: LastFlight,
 }
 
+/// What goes on in another process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EstablishedSnapshot {
+    #[serde(with = "crate::hexed")]
+    state: Vec<u8>,
+    is_client: bool,
+    flight: Option<Hexed>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Hexed(#[serde(with = "crate::hexed")] Vec<u8>);
+
 /// Our last flight, for a peer that did not get it.
+#[derive(Clone)]
 pub(super) struct LastFlight {
     /// A server's; a client's was answered, or there would be no keys.
     bytes: Option<Box<[u8]>>,
@@ -45,14 +60,47 @@ pub(super) struct LastFlight {
 impl Established {
     /// Keeps what is needed of a finished handshake; `flight` is what was sent last.
     pub(super) fn new(state: &State, flight: Vec<Box<[u8]>>) -> Option<Established> {
+        let flight = LastFlight {
+            bytes: flight.into_iter().last().filter(|_| !state.is_client()),
+            repeated_at: None,
+        };
+        Established::keep(state, flight)
+    }
+
+    /// The same with the flight as it was kept before.
+    pub(super) fn keep(state: &State, flight: LastFlight) -> Option<Established> {
         let is_client = state.is_client();
         let mut bare = read(&state.marshal_binary().ok()?, is_client)?;
         bare.peer_certificates = Vec::new();
         Some(Established {
             state: bare.marshal_binary().ok()?.into_boxed_slice(),
             is_client,
+            flight,
+        })
+    }
+
+    /// What another process goes on with.
+    pub(super) fn snapshot(&self) -> EstablishedSnapshot {
+        EstablishedSnapshot {
+            state: self.state.to_vec(),
+            is_client: self.is_client,
+            flight: self
+                .flight
+                .bytes
+                .as_ref()
+                .map(|bytes| Hexed(bytes.to_vec())),
+        }
+    }
+
+    /// Goes on where another process ended; `None` when nothing can be made of it.
+    pub(super) fn restore(snapshot: EstablishedSnapshot) -> Option<Established> {
+        // Better now than when a record comes.
+        read(&snapshot.state, snapshot.is_client)?;
+        Some(Established {
+            state: snapshot.state.into_boxed_slice(),
+            is_client: snapshot.is_client,
             flight: LastFlight {
-                bytes: flight.into_iter().last().filter(|_| !is_client),
+                bytes: snapshot.flight.map(|Hexed(bytes)| bytes.into_boxed_slice()),
                 repeated_at: None,
             },
         })
