@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load soak
+.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load take-over soak
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ nine: test-deps ## A minute with nine people in a room, one of them a browser, a
 
 nine-step: test-deps ## A minute with nine people, the network of one of them narrow for a while: docs/nine.svg, docs/nine.png
 	$(CARGO) test -p control --test nine_step -- --ignored --nocapture
+
+take-over: ## The program is replaced under a thousand sessions: nothing lost, nothing twice, and the gap
+	$(CARGO) test --release -p control --test upgrade a_thousand -- --ignored --nocapture
 
 lint: ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check

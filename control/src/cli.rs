@@ -50,6 +50,8 @@ impl Cli {
 pub enum Task {
     /// Serve: what happens without a command
     Serve,
+    /// Serve in place of the node that runs with the same options, without dropping a call
+    Upgrade,
     /// Check this machine and say what to set
     Doctor,
     /// Print the version
@@ -141,6 +143,15 @@ pub struct Settings {
         help_heading = "How"
     )]
     pub audio_speakers: Option<usize>,
+    /// Unix socket over which another program may take over from this one (`millrace upgrade`); only the
+    /// user that this one runs as may open it [default: none]
+    #[arg(
+        long,
+        env = "MILLRACE_UPGRADE_SOCKET",
+        value_name = "PATH",
+        help_heading = "How"
+    )]
+    pub upgrade_socket: Option<PathBuf>,
     /// What is logged: error, warn, info, debug, trace or a filter such as
     /// `info,signaling=debug` [default: info]
     #[arg(
@@ -303,6 +314,7 @@ impl Settings {
             driver: self.driver.or(file.driver),
             egress_hold: self.egress_hold.or(file.egress_hold),
             audio_speakers: self.audio_speakers.or(file.audio_speakers),
+            upgrade_socket: self.upgrade_socket.or(file.upgrade_socket),
             log: self.log.or(file.log),
             max_rooms: self.max_rooms.or(file.max_rooms),
             max_sessions: self.max_sessions.or(file.max_sessions),

@@ -39,6 +39,8 @@ pub struct Config {
     pub egress_hold: Hold,
     /// How many of the voices in a room are forwarded; 0 for all.
     pub audio_speakers: usize,
+    /// Where another program may take over.
+    pub upgrade_socket: Option<PathBuf>,
     /// What is logged.
     pub log: String,
     /// Rooms at once.
@@ -162,6 +164,7 @@ impl Config {
             driver: settings.driver.unwrap_or_default(),
             egress_hold: settings.egress_hold.unwrap_or(Hold(EGRESS_HOLD_DEFAULT)),
             audio_speakers: settings.audio_speakers.unwrap_or(0),
+            upgrade_socket: settings.upgrade_socket,
             log: settings.log.unwrap_or_else(|| "info".to_owned()),
             max_rooms,
             max_sessions: settings.max_sessions.unwrap_or(5000),
@@ -198,6 +201,14 @@ impl Config {
             in_range("max-broadcasts", firestore.max_broadcasts, usize::MAX)?;
         }
         check_log(&self.log)?;
+        if self.upgrade_socket.is_some() && self.firestore.is_some() {
+            let reason = "nodes that meet in a database take over from each other there: leave this out, start the new \
+                          node beside the old one, and stop that with SIGTERM";
+            return Err(ConfigError::BadValue {
+                key: "upgrade-socket",
+                reason: reason.to_owned(),
+            });
+        }
         let last_port = usize::from(self.media.port()) + self.workers - 1;
         if self.media.port() != 0 && last_port > usize::from(u16::MAX) {
             let reason = format!(
@@ -239,6 +250,7 @@ impl Config {
             driver: Some(self.driver),
             egress_hold: Some(self.egress_hold),
             audio_speakers: Some(self.audio_speakers),
+            upgrade_socket: self.upgrade_socket.clone(),
             log: Some(self.log.clone()),
             max_rooms: Some(self.max_rooms),
             max_sessions: Some(self.max_sessions),

@@ -30,6 +30,9 @@ pub mod node;
 // Pages and nodes that meet in a database.
 pub mod firestore;
 
+// One program after another, in the middle of calls.
+pub mod take_over;
+
 // A node from start to orderly end.
 pub mod banner;
 pub mod serve;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use control::cli::{Cli, Task};
 use control::config::Config;
-use control::{doctor, serve};
+use control::doctor;
+use control::serve::{self, Start};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -41,11 +42,12 @@ fn main() -> ExitCode {
     match cli.command {
         Some(Task::Doctor) if doctor::run(&config) => ExitCode::SUCCESS,
         Some(Task::Doctor) => ExitCode::FAILURE,
-        Some(Task::Serve | Task::Version) | None => run(config),
+        Some(Task::Upgrade) => run(config, Start::TakeOver),
+        Some(Task::Serve | Task::Version) | None => run(config, Start::Fresh),
     }
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, start: Start) -> ExitCode {
     let filter = EnvFilter::new(format!("{QUIETER},{}", config.log));
     tracing_subscriber::fmt()
         .compact()
@@ -61,7 +63,7 @@ fn run(config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error, 1),
     };
-    let served = runtime.block_on(serve::serve(config));
+    let served = runtime.block_on(serve::serve(config, start));
     // What hangs on after the orderly end does not hold the program back.
     runtime.shutdown_background();
     match served {

@@ -5,6 +5,7 @@
 
 mod doors;
 mod requests;
+mod take_over;
 
 #[cfg(test)]
 mod tests;
@@ -27,9 +28,11 @@ use tracing::{debug, error, info, warn};
 use crate::firestore::shell::Standing;
 use crate::metrics::{self, Snapshot, Strain, Tally};
 use crate::room::{ChannelRefusal, Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
+use crate::take_over::Request;
 
 pub use requests::Report;
 use requests::Untold;
+pub use take_over::Ended;
 
 /// Events that wait for one person to read them, beside what a full room can do at one moment.
 const PERSON_QUEUE_LEN: usize = 256;
@@ -94,6 +97,16 @@ impl Millrace {
         candidates: Vec<Vec<Candidate>>,
         limits: RoomLimits,
     ) -> Millrace {
+        let make = |config| Rooms::new(config, Box::new(SystemRandom));
+        Millrace::with_rooms(dataplane, candidates, limits, make)
+    }
+
+    fn with_rooms(
+        dataplane: Dataplane,
+        candidates: Vec<Vec<Candidate>>,
+        limits: RoomLimits,
+        make: impl FnOnce(RoomsConfig) -> Rooms,
+    ) -> Millrace {
         let config = RoomsConfig {
             limits,
             fingerprint: dataplane.fingerprint(),
@@ -108,7 +121,7 @@ impl Millrace {
             infos,
             dataplane: Some(dataplane),
         };
-        let rooms = Rooms::new(config, Box::new(SystemRandom));
+        let rooms = make(config);
         let state = State {
             rooms,
             workers,
@@ -124,8 +137,13 @@ impl Millrace {
         }
     }
 
-    /// Takes in what the workers tell and what time brings, for as long as the workers run.
-    pub async fn run(self: Arc<Millrace>, mut events: mpsc::Receiver<(usize, Event)>) {
+    /// Takes in what the workers tell and what time brings, for as long as the workers run, or until another program
+    /// that asks to has taken over.
+    pub async fn run(
+        self: Arc<Millrace>,
+        mut events: mpsc::Receiver<(usize, Event)>,
+        mut requests: Option<mpsc::Receiver<Request>>,
+    ) -> Ended {
         let mut batch = Vec::with_capacity(EVENT_BATCH_LEN);
         let mut ticks = tokio::time::interval(TICK);
         let mut renewals = tokio::time::interval(CERTIFICATE_AGE);
@@ -134,7 +152,7 @@ impl Millrace {
             tokio::select! {
                 taken = events.recv_many(&mut batch, EVENT_BATCH_LEN) => {
                     if taken == 0 {
-                        return;
+                        return Ended::Workers;
                     }
                     let mut events = batch.drain(..);
                     while !survived(|| self.decide(|state, now| {
@@ -150,6 +168,11 @@ impl Millrace {
                 }
                 _ = renewals.tick() => {
                     survived(|| self.decide(|state, _| state.renew_certificate()));
+                }
+                Some(request) = next(&mut requests) => {
+                    if self.hand_over(request, &mut events) {
+                        return Ended::TakenOver;
+                    }
                 }
             }
         }
@@ -452,6 +475,14 @@ fn survived(decide: impl FnOnce()) -> bool {
         error!("a decision about a room failed; the node goes on");
     }
     survived
+}
+
+/// The next program that wants to take over; never where none may.
+async fn next(requests: &mut Option<mpsc::Receiver<Request>>) -> Option<Request> {
+    match requests {
+        Some(requests) => requests.recv().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The system's generator.

@@ -1,24 +1,31 @@
 //! A node from start to orderly end.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
-use dataplane::driver::{Dataplane, DataplaneConfig, StartError};
+use dataplane::driver::{Dataplane, DataplaneConfig, StartError, WorkerInfo};
+use dataplane::event::Event;
+use dataplane::id::SessionId;
 use hyper_util::rt::TokioTimer;
 use signaling::doors::{self, DoorOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 
 use crate::addresses::{self, Reach};
 use crate::banner::{self, Banner};
 use crate::config::{Config, ConfigError, FirebaseFiles, FirestoreConfig, TlsFiles};
 use crate::firestore::desk::DeskConfig;
 use crate::firestore::shell::Door;
-use crate::node::Millrace;
-use crate::room::RoomLimits;
+use crate::node::{Ended, Millrace};
+use crate::room::{RoomLimits, RoomsSnapshot};
+use crate::take_over::{self, Offer, Request, TakeOverError, Terms};
 
 /// How long clients have to take in that the node ends: their WebSocket's close frame and the
 /// DTLS `close_notify` are on their way.
@@ -75,6 +82,28 @@ pub enum ServeError {
     /// What a file of the configuration says cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Another node is there already.
+    #[error(
+        "a node answers at the upgrade socket {path}: `millrace upgrade` takes over from it, another path starts one beside it"
+    )]
+    Occupied {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// It is not said where the running node is.
+    #[error("upgrade needs --upgrade-socket, the same as the running node's")]
+    NoUpgradeSocket,
+    /// The socket for a later upgrade cannot be made.
+    #[error("cannot make the upgrade socket {path}: {source}")]
+    UpgradeSocket {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It did not take over.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// Anything else that the system refused.
     #[error("the system refused: {0}")]
     System(#[from] io::Error),
@@ -96,20 +125,40 @@ fn http_sentence(error: &io::Error) -> String {
     }
 }
 
-/// Serves until a signal says to end.
+/// How a node begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With nobody in it.
+    Fresh,
+    /// In place of the one that runs.
+    TakeOver,
+}
+
+/// What a node begins with.
+struct Begun {
+    listener: TcpListener,
+    dataplane: Dataplane,
+    events: mpsc::Receiver<(usize, Event)>,
+    /// The rooms of another program, and the sessions in them that go on.
+    carried: Option<(RoomsSnapshot, BTreeSet<SessionId>)>,
+}
+
+/// Serves until a signal says to end, or another program has taken over.
 ///
 /// # Errors
 /// A sentence that says what is missing.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub async fn serve(config: Config, start: Start) -> Result<(), ServeError> {
     let mut ends = Ends::listen()?;
     let options = door_options(&config)?;
-    let listener = listen(config.http)?;
-    let http = listener.local_addr()?;
     let tls = match &config.tls {
         Some(files) => Some(load_tls(files).await?),
         None => None,
     };
-    let (dataplane, events) = Dataplane::start(dataplane_config(&config))?;
+    let begun = match start {
+        Start::Fresh => begin(&config)?,
+        Start::TakeOver => take_over(&config)?,
+    };
+    let http = begun.listener.local_addr()?;
     let reach = Reach {
         configured: &config.public_ip,
         interfaces: &addresses::interfaces(),
@@ -117,35 +166,30 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         http,
     };
     let addresses = reach.addresses();
-    let workers = dataplane.workers();
+    let workers = begun.dataplane.workers();
     let media_port = workers.first().map_or(0, |worker| worker.port);
     let desk = config
         .firestore
         .as_ref()
         .map(|firestore| desk_config(&config, firestore, media_port, &addresses, http));
-    let database = config.firestore.as_ref().zip(desk.as_ref());
-    let emulator = std::env::var("FIRESTORE_EMULATOR_HOST").ok();
-    let database = database.map(|(firestore, desk)| {
-        banner::database(&firestore.place, &desk.node, emulator.as_deref())
-    });
-    let banner = Banner {
-        http,
-        https: tls.is_some(),
-        workers,
-        addresses: &addresses,
-        firestore: database.as_deref(),
-    };
-    // Nobody may read it: a closed pipe is no reason not to serve.
-    let _ = writeln!(io::stdout(), "{}", banner.render());
+    greet(&config, http, workers, &addresses, desk.as_ref());
 
-    let candidates = workers
-        .iter()
-        .map(|worker| addresses::candidates(&addresses, worker.port))
-        .collect();
-    let node = Arc::new(Millrace::new(dataplane, candidates, room_limits(&config)));
+    let requests = await_upgrade(&config, &begun.listener, &begun.dataplane)?;
+    let node = Arc::new(node_over(
+        &config,
+        &addresses,
+        begun.dataplane,
+        begun.carried,
+    ));
     let handle = Handle::new();
-    let mut doors = tokio::spawn(open_doors(listener, tls, &node, options, handle.clone())?);
-    let mut pump = tokio::spawn(Arc::clone(&node).run(events));
+    let mut doors = tokio::spawn(open_doors(
+        begun.listener,
+        tls,
+        &node,
+        options,
+        handle.clone(),
+    )?);
+    let mut pump = tokio::spawn(pump(Arc::clone(&node), begun.events, requests));
     let database = config.firestore.clone().zip(desk).map(|(firestore, desk)| {
         let seed = random_u64();
         Door::open(firestore.place, desk, seed, Arc::clone(&node))
@@ -167,6 +211,124 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     tokio::select! {
         () = ending => Ok(()),
         _ = ends.next() => std::process::exit(INTERRUPTED),
+    }
+}
+
+/// Prints what there is, for whoever started the node.
+fn greet(
+    config: &Config,
+    http: SocketAddr,
+    workers: &[WorkerInfo],
+    addresses: &[IpAddr],
+    desk: Option<&DeskConfig>,
+) {
+    let database = config.firestore.as_ref().zip(desk);
+    let emulator = std::env::var("FIRESTORE_EMULATOR_HOST").ok();
+    let database = database.map(|(firestore, desk)| {
+        banner::database(&firestore.place, &desk.node, emulator.as_deref())
+    });
+    let banner = Banner {
+        http,
+        https: config.tls.is_some(),
+        workers,
+        addresses,
+        firestore: database.as_deref(),
+    };
+    // Nobody may read it: a closed pipe is no reason not to serve.
+    let _ = writeln!(io::stdout(), "{}", banner.render());
+}
+
+/// The node over its workers: empty, or as another program left it.
+fn node_over(
+    config: &Config,
+    addresses: &[IpAddr],
+    dataplane: Dataplane,
+    carried: Option<(RoomsSnapshot, BTreeSet<SessionId>)>,
+) -> Millrace {
+    let workers = dataplane.workers().iter();
+    let candidates = workers
+        .map(|worker| addresses::candidates(addresses, worker.port))
+        .collect();
+    let limits = room_limits(config);
+    match carried {
+        Some((rooms, sessions)) => Millrace::heir(dataplane, candidates, limits, rooms, &sessions),
+        None => Millrace::new(dataplane, candidates, limits),
+    }
+}
+
+/// Sockets and workers of its own.
+fn begin(config: &Config) -> Result<Begun, ServeError> {
+    if let Some(path) = &config.upgrade_socket
+        && take_over::is_there(path)
+    {
+        return Err(ServeError::Occupied { path: path.clone() });
+    }
+    let listener = listen(config.http)?;
+    let (dataplane, events) = Dataplane::start(dataplane_config(config))?;
+    Ok(Begun {
+        listener,
+        dataplane,
+        events,
+        carried: None,
+    })
+}
+
+/// Those of the node that runs, which ends with it.
+fn take_over(config: &Config) -> Result<Begun, ServeError> {
+    let path = config
+        .upgrade_socket
+        .as_ref()
+        .ok_or(ServeError::NoUpgradeSocket)?;
+    let taken = take_over::take_over(path, config.http, dataplane_config(config))?;
+    Ok(Begun {
+        listener: taken.listener,
+        dataplane: taken.dataplane,
+        events: taken.events,
+        carried: Some((taken.rooms, taken.sessions)),
+    })
+}
+
+/// Lets another program ask to take over, where that is configured.
+fn await_upgrade(
+    config: &Config,
+    listener: &TcpListener,
+    dataplane: &Dataplane,
+) -> Result<Option<mpsc::Receiver<Request>>, ServeError> {
+    let Some(path) = &config.upgrade_socket else {
+        return Ok(None);
+    };
+    let sockets = dataplane.share_sockets()?;
+    let media = sockets
+        .first()
+        .map(|(udp, _)| udp.local_addr())
+        .transpose()?;
+    let terms = Terms {
+        workers: sockets.len(),
+        http: listener.local_addr()?,
+        media: media.unwrap_or(config.media),
+    };
+    let mut descriptors: Vec<OwnedFd> = Vec::with_capacity(2 * sockets.len() + 1);
+    for (udp, tcp) in sockets {
+        descriptors.extend([udp.into(), tcp.into()]);
+    }
+    descriptors.push(listener.try_clone()?.into());
+    let offer = Offer { terms, descriptors };
+    let requests = take_over::listen(path, offer).map_err(|source| ServeError::UpgradeSocket {
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Some(requests))
+}
+
+/// Drives the node. When another program has taken over this one ends at once: whatever else it would do could reach
+/// a client that is the other's.
+async fn pump(
+    node: Arc<Millrace>,
+    events: mpsc::Receiver<(usize, Event)>,
+    requests: Option<mpsc::Receiver<Request>>,
+) {
+    if node.run(events, requests).await == Ended::TakenOver {
+        std::process::exit(0);
     }
 }
 

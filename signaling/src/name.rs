@@ -60,7 +60,7 @@ impl std::fmt::Display for RoomName {
 }
 
 /// A person's display name, trimmed: at most 64 characters, no control characters; may be empty.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PersonName(String);
 
 impl PersonName {

@@ -108,7 +108,7 @@ pub trait Node: Send + Sync + 'static {
 pub struct PersonId(pub String);
 
 /// The last segment of a WHIP or WHEP resource's URL: random and unguessable.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ResourceId(pub String);
 
 /// A request to enter a room.
@@ -357,7 +357,7 @@ pub struct RoomDetail {
 }
 
 /// What a published track carries.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrackMedia {
     /// The track's id.
     pub id: String,

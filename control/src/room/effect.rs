@@ -3,6 +3,7 @@
 use dataplane::command::Command;
 use dataplane::event::CloseReason;
 use dataplane::id::SessionId;
+use serde::{Deserialize, Serialize};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, RoomEvent};
 
@@ -62,7 +63,7 @@ pub enum Effect {
 }
 
 /// What kind of client a session belongs to. Those that only watch come last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ClientKind {
     /// A person in the page.
     Page,

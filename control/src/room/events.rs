@@ -11,6 +11,7 @@ use signaling::node::{PersonId, RoomEvent};
 
 use super::dominant::{Voice, dominant};
 use super::effect::{ClientKind, Effect, EndReason};
+use super::person::Presence;
 use super::session::{Owner, Session};
 use super::{Egress, Rooms};
 
@@ -100,10 +101,7 @@ impl Rooms {
                 self.end_session(id, reason);
                 self.await_document(&person, now);
                 self.notify_tracks(&person);
-                let event = RoomEvent::MediaLost {
-                    reason: reason.to_string(),
-                };
-                self.effects.push_back(Effect::Notify { person, event });
+                self.tell_loss(person, reason.to_string());
             }
             Some(Owner::Encoder(person, _)) => {
                 self.handle_leave(&person, reason);
@@ -111,6 +109,19 @@ impl Rooms {
             Some(Owner::Viewer(..)) => self.end_session(id, reason),
             // It was closed from this side while the event was on its way.
             None => {}
+        }
+    }
+
+    /// Tells somebody that their media ended, now or when their WebSocket is back.
+    fn tell_loss(&mut self, person: PersonId, reason: String) {
+        match self.people.get_mut(&person) {
+            Some(known) if matches!(known.presence, Presence::Suspended { .. }) => {
+                known.untold_loss = Some(reason);
+            }
+            _ => {
+                let event = RoomEvent::MediaLost { reason };
+                self.effects.push_back(Effect::Notify { person, event });
+            }
         }
     }
 

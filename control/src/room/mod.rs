@@ -30,6 +30,7 @@ mod random;
 mod relay;
 mod requests;
 mod session;
+mod snapshot;
 mod translate;
 mod view;
 mod watch;
@@ -51,6 +52,7 @@ pub use people::Entry;
 pub use person::Said;
 pub use random::Random;
 pub use requests::{Request, RequestKind};
+pub use snapshot::{ROOMS_VERSION, RoomsSnapshot, UnreadableRooms};
 pub use view::{MembersSight, Sight, Totals, Usage};
 
 use person::{Person, Room};

@@ -62,7 +62,11 @@ impl Rooms {
         known.presence = Presence::Page {
             token: token.to_owned(),
         };
-        let room = known.room.clone();
+        let (room, lost) = (known.room.clone(), known.untold_loss.take());
+        if let Some(reason) = lost {
+            let (person, event) = (person.clone(), RoomEvent::MediaLost { reason });
+            self.effects.push_back(Effect::Notify { person, event });
+        }
         Ok(self.admit(person, room, token.to_owned()))
     }
 
@@ -237,6 +241,7 @@ impl Rooms {
             tracks: Vec::new(),
             muted: BTreeSet::new(),
             cname: random::id(&mut *self.random),
+            untold_loss: None,
         };
         self.people.insert(id.clone(), person);
         self.room_or_new(room).people.push(id.clone());

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 use dataplane::id::{GroupId, SessionId, TrackId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{PersonId, RoomEvent, SourceKind};
 
 use super::data::Quota;
 
 /// A room; it exists while somebody is in it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Room {
     /// Index of the worker that it began on, its home.
     pub(super) worker: usize,
@@ -24,8 +24,10 @@ pub(super) struct Room {
     /// WHEP players' sessions.
     pub(super) viewers: Vec<SessionId>,
     /// Who speaks, as people were last told.
+    #[serde(skip)]
     pub(super) speaking: BTreeSet<PersonId>,
     /// Messages that were handed on by data channels.
+    #[serde(skip)]
     pub(super) deliveries: Quota,
     /// Who dominates, as people were last told.
     pub(super) dominant: Option<PersonId>,
@@ -34,7 +36,7 @@ pub(super) struct Room {
 }
 
 /// Something that was said in a room.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Said {
     /// Its number in the room; grows.
     pub n: u64,
@@ -77,7 +79,7 @@ impl Room {
 }
 
 /// Somebody in a room: at a page, or behind an encoder.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Person {
     /// What they are called.
     pub(super) name: PersonName,
@@ -93,6 +95,9 @@ pub(super) struct Person {
     pub(super) muted: BTreeSet<SourceKind>,
     /// Their canonical name (RFC 3550 section 6.5.1): random, so that it tells nobody anything.
     pub(super) cname: String,
+    /// Why their media ended while their WebSocket was broken, until they are told.
+    #[serde(skip)]
+    pub(super) untold_loss: Option<String>,
 }
 
 impl Presence {
@@ -107,7 +112,8 @@ impl Presence {
 }
 
 /// How somebody is connected to the room.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Carried", into = "Carried")]
 pub(super) enum Presence {
     /// By a WebSocket; this token proves, after it broke, that it is the same person.
     Page { token: String },
@@ -118,4 +124,32 @@ pub(super) enum Presence {
     /// By a document that bears their id. Their media was lost if there is an `until`: then they
     /// are removed, unless they offer again.
     Document { until: Option<Instant> },
+}
+
+/// The same in another process: sockets end with this one, and who had one comes back with the token.
+#[derive(Serialize, Deserialize)]
+enum Carried {
+    Page { token: String },
+    Encoder,
+    Document,
+}
+
+impl From<Presence> for Carried {
+    fn from(presence: Presence) -> Carried {
+        match presence {
+            Presence::Page { token } | Presence::Suspended { token, .. } => Carried::Page { token },
+            Presence::Encoder => Carried::Encoder,
+            Presence::Document { .. } => Carried::Document,
+        }
+    }
+}
+
+impl From<Carried> for Presence {
+    fn from(carried: Carried) -> Presence {
+        match carried {
+            Carried::Page { token } => Presence::Page { token },
+            Carried::Encoder => Presence::Encoder,
+            Carried::Document => Presence::Document { until: None },
+        }
+    }
 }

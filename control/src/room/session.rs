@@ -6,6 +6,7 @@ use dataplane::command::{
     DtlsSpec, IceSpec, MediaKind, Preference, SenderSpec, Simulcast, TrackSpec,
 };
 use dataplane::id::{SenderId, TrackId};
+use serde::{Deserialize, Serialize};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, ResourceId, SourceKind, TrackMedia};
 use signaling::sdp::{Codec, IceCredentials};
@@ -15,7 +16,7 @@ use super::dominant::Loudness;
 use super::effect::ClientKind;
 
 /// A media session.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Session {
     /// Its room.
     pub(super) room: RoomName,
@@ -43,7 +44,8 @@ pub(super) struct Session {
     pub(super) publishes: BTreeMap<String, TrackId>,
     /// What it receives, by `a=mid`.
     pub(super) receives: BTreeMap<String, Receiver>,
-    /// Its data channels, once they were negotiated.
+    /// Its data channels, once they were negotiated. They end with the process.
+    #[serde(skip)]
     pub(super) data: Option<Box<Channels>>,
 }
 
@@ -68,7 +70,7 @@ impl Session {
 }
 
 /// Whose session it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Owner {
     /// Somebody at the page.
     Page(PersonId),
@@ -79,7 +81,7 @@ pub(super) enum Owner {
 }
 
 /// Who asked for a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Origin {
     /// What kind of client.
     pub(super) client: ClientKind,
@@ -97,7 +99,7 @@ impl From<ClientKind> for Origin {
 }
 
 /// A section on which we send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Receiver {
     /// What the engine knows of it.
     pub(super) spec: SenderSpec,
@@ -122,7 +124,7 @@ impl Receiver {
 }
 
 /// A published track.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct PublishedTrack {
     /// Who publishes it.
     pub(super) owner: PersonId,
@@ -133,8 +135,10 @@ pub(super) struct PublishedTrack {
     /// Whether its owner muted it.
     pub(super) muted: bool,
     /// Whether its owner speaks on it now.
+    #[serde(skip)]
     pub(super) speaking: bool,
     /// How loud they were on it over the last seconds.
+    #[serde(skip)]
     pub(super) loudness: Loudness,
     /// What the engine knows of it.
     pub(super) spec: TrackSpec,

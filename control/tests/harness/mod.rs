@@ -38,6 +38,8 @@ const PC: &str = "(window.millrace ?? window.contract).pc";
 pub struct Server {
     child: Child,
     origin: String,
+    /// Everything that it was started with.
+    args: Vec<String>,
     /// Port of the page.
     pub http: u16,
     /// First media port.
@@ -58,36 +60,49 @@ impl Server {
     /// The same with these variables of its environment besides.
     pub fn start_with(address: Ipv4Addr, flags: &[&str], variables: &[(&str, &str)]) -> Server {
         let (http, media) = (free_port_of(address), free_port_of(address));
-        let mut child = Command::new(env!("CARGO_BIN_EXE_millrace"))
-            .args(["--http", &format!("{address}:{http}")])
-            .args(["--media", &format!("{address}:{media}")])
-            .args(["--public-ip", &address.to_string(), "--workers", "1"])
-            .args(flags)
-            .envs(variables.iter().copied())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the node starts");
-        let said = BufReader::new(child.stdout.take().unwrap());
-        let mut lines = said.lines();
+        let mut args = [
+            "--http",
+            &format!("{address}:{http}"),
+            "--media",
+            &format!("{address}:{media}"),
+            "--public-ip",
+            &address.to_string(),
+            "--workers",
+            "1",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         // By the name `localhost`, browsers allow the camera.
         let origin = if address.is_loopback() {
             format!("http://localhost:{http}")
         } else {
             format!("http://{address}:{http}")
         };
-        let up = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .any(|line| line.contains(&origin));
-        assert!(up, "the node did not print its page's address {origin}/");
-        // Keep reading, so that the node never blocks on a full pipe.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+        command.args(&args).envs(variables.iter().copied());
+        let up = until_it_serves(command, &origin);
         Server {
-            child,
+            child: up.unwrap_or_else(|| panic!("the node did not print its address {origin}/")),
             origin,
+            args,
             http,
             media,
         }
+    }
+
+    /// Another program takes over, started with the same flags; the first ends by itself. On a machine that is too
+    /// busy the first may go on instead: then another tries.
+    pub fn upgrade(&mut self) {
+        const TRIES: usize = 5;
+        let next = (0..TRIES).find_map(|_| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_millrace"));
+            command.args(&self.args).arg("upgrade");
+            until_it_serves(command, &self.origin)
+        });
+        let next = next.expect("a program takes over");
+        let mut old = std::mem::replace(&mut self.child, next);
+        assert!(old.wait().unwrap().success());
     }
 
     /// An address on the node.
@@ -144,6 +159,27 @@ impl Server {
         stream.read_to_string(&mut answer).unwrap();
         answer
     }
+}
+
+/// Starts the node, and waits until it says that it serves its page; `None` when it ends before that.
+fn until_it_serves(mut command: Command, origin: &str) -> Option<Child> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the node starts");
+    let said = BufReader::new(child.stdout.take().unwrap());
+    let mut lines = said.lines();
+    let up = lines
+        .by_ref()
+        .map_while(Result::ok)
+        .any(|line| line.contains(origin));
+    if !up {
+        child.wait().unwrap();
+        return None;
+    }
+    // Keep reading, so that the node never blocks on a full pipe.
+    std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+    Some(child)
 }
 
 impl Drop for Server {

@@ -1,7 +1,9 @@
 //! Codecs of a section: what we forward, and when two clients' codecs are the same format.
 
+use serde::{Deserialize, Serialize};
+
 /// A codec of a section, with what repairs it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Codec {
     /// The client's payload type.
     pub payload_type: u8,

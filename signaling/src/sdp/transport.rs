@@ -2,11 +2,13 @@
 
 use rtc_sdp::description::common::Attribute;
 
+use serde::{Deserialize, Serialize};
+
 use super::offer::OfferError;
 use super::quote;
 
 /// A ufrag and its password (RFC 8445 section 5.3).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceCredentials {
     /// `a=ice-ufrag`
     pub ufrag: String,

@@ -126,7 +126,7 @@ async fn restart(node: &Millrace, resource: &ResourceId) -> Result<(), Refusal> 
 async fn t_33_a_failed_worker_ends_its_own_sessions_with_a_reason_and_no_others() {
     const REASON: &str = "a part of the node failed and started again";
     let (node, events) = two_workers();
-    let pump = tokio::spawn(Arc::clone(&node).run(events));
+    let pump = tokio::spawn(Arc::clone(&node).run(events, None));
     let (mut lost, failing) = person(&node, "lost").await;
     let encoder = connect(&node, Door::Whip, "lost", ENCODER).await;
     let player = connect(&node, Door::Whep, "lost", PLAYER).await;
@@ -180,7 +180,7 @@ async fn t_33_a_failed_worker_ends_its_own_sessions_with_a_reason_and_no_others(
 #[tokio::test]
 async fn t_33_a_worker_that_fails_again_and_again_takes_nobody_new() {
     let (node, events) = two_workers();
-    let pump = tokio::spawn(Arc::clone(&node).run(events));
+    let pump = tokio::spawn(Arc::clone(&node).run(events, None));
     let (mut ann, failing) = person(&node, "one").await;
     for failure in 1..=WORKER_FAILURES_MAX {
         fail(&node, failing);

@@ -8,6 +8,7 @@ mod players;
 mod quality;
 mod requests;
 mod spread;
+mod take_over;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -60,6 +61,13 @@ const LIMITS: RoomLimits = RoomLimits {
 
 impl World {
     fn new() -> World {
+        World {
+            rooms: Rooms::new(World::config(), Box::new(Counting(42))),
+            now: any_instant(),
+        }
+    }
+
+    fn config() -> RoomsConfig {
         let address = (Ipv4Addr::LOCALHOST, 3478).into();
         let candidates = vec![
             vec![Candidate {
@@ -68,14 +76,10 @@ impl World {
             }];
             2
         ];
-        let config = RoomsConfig {
+        RoomsConfig {
             limits: LIMITS,
             fingerprint: [7; 32],
             candidates,
-        };
-        World {
-            rooms: Rooms::new(config, Box::new(Counting(42))),
-            now: any_instant(),
         }
     }
 
