@@ -129,6 +129,11 @@ impl Hold {
         }
     }
 
+    /// Whether no session's media waits for company.
+    fn holds_nothing(&self) -> bool {
+        self.audio.is_empty() && self.video.is_empty()
+    }
+
     /// When the first of what is held is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let first = [&self.audio, &self.video].map(BinaryHeap::peek);
@@ -225,7 +230,9 @@ impl Hold {
 }
 
 impl Engine {
-    /// Tells the subscribers of tracks that got packets, and lets go what was held long enough.
+    /// Tells the subscribers of tracks that got packets, and lets go what was held long enough. Called for
+    /// every burst, and most of the time there is neither.
+    #[inline]
     pub(super) fn wake_subscribers(&mut self, now: Instant) {
         while let Some(key) = self.dirty.pop() {
             let Some(track) = self.tracks.get_mut(key) else {
@@ -238,6 +245,9 @@ impl Engine {
         }
         while let Some(key) = self.hold.take_gathered(now) {
             self.wake_subscribers_of(now, key);
+        }
+        if self.hold.holds_nothing() {
+            return;
         }
         let soon = self.moment(now).soon;
         for kind in [MediaKind::Video, MediaKind::Audio] {
