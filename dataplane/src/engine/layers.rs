@@ -230,16 +230,19 @@ impl Layers {
     }
 
     /// Whether the next packet of the stream is left out.
+    #[inline]
     pub(super) fn leaves_out(&mut self, stamp: LayerStamp, keyframe: bool) -> bool {
         if keyframe {
             self.begin(self.target);
         }
-        if self.is_paused() {
-            return true;
-        }
-        if self.now == self.target && stamp.place == 0 {
+        // The usual case: of a stream without layers, or the lowest of them.
+        if stamp.place == 0 && self.now == self.target && !self.is_paused() {
             return false;
         }
+        self.is_paused() || self.leaves_out_layer(stamp, keyframe)
+    }
+
+    fn leaves_out_layer(&mut self, stamp: LayerStamp, keyframe: bool) -> bool {
         let (spatial, temporal) = (stamp.spatial(), stamp.temporal());
         if !keyframe && stamp.starts_frame() {
             self.step(stamp, spatial, temporal);
