@@ -186,7 +186,7 @@ impl Client {
         dataplane.try_command(worker, open).unwrap();
         let server = DtlsSpec {
             role: DtlsRole::Client,
-            fingerprints: vec![Fingerprint::Sha256(dataplane.fingerprint())],
+            fingerprints: vec![Fingerprint::Sha256(dataplane.fingerprint_of(session))],
         };
         let mut client = Client {
             session,
@@ -273,6 +273,30 @@ fn a_client_connects_and_leaves_over_tcp_and_io_uring() {
 #[test]
 fn a_client_connects_and_leaves_over_tcp_and_plain_sockets() {
     session_over(DriverChoice::Msg, "tcp");
+}
+
+#[test]
+fn after_a_renewal_old_sessions_go_on_and_new_ones_have_the_new_certificate() {
+    let (dataplane, mut events) = start(DriverChoice::Msg, 1);
+    let first = dataplane.fingerprint();
+    let mut before = Client::connect(&dataplane, 0, SessionId(1), "udp");
+    let second = dataplane.renew_certificate(SessionId(10)).unwrap();
+    assert_ne!(first, second);
+    // One that was made before the renewal, and whose client is only here now; one made after.
+    let late = Client::connect(&dataplane, 0, SessionId(9), "udp");
+    let after = Client::connect(&dataplane, 0, SessionId(10), "udp");
+    let has = [1, 9, 10].map(|session| dataplane.fingerprint_of(SessionId(session)));
+    assert_eq!(has, [first, first, second]);
+    assert_eq!(dataplane.fingerprint(), second);
+    before.check();
+    for client in [before, late, after] {
+        let (_, connected) = next_event(&mut events);
+        assert!(
+            matches!(connected, Event::Connected { session, .. } if session == client.session),
+            "{connected:?}"
+        );
+    }
+    dataplane.shutdown();
 }
 
 /// Worker 0 fails with a session on it, while another session is on worker 1.
