@@ -35,6 +35,7 @@ pub mod take_over;
 
 // A node from start to orderly end.
 pub mod banner;
+pub mod gate;
 pub mod serve;
 
 // What this machine allows, and what to set.

@@ -12,6 +12,7 @@ use dataplane::load::Load;
 use signaling::node::Refusal;
 
 use crate::firestore::shell::Standing;
+use crate::gate::Gate;
 use crate::room::{ChannelRefusal, ClientKind, EndReason, Totals};
 
 /// What the node counts of its own doing, since its start.
@@ -97,6 +98,8 @@ pub struct Snapshot<'a> {
     pub backlog: usize,
     /// How the Firestore door stands, if there is one.
     pub database: Option<&'a Standing>,
+    /// Where HTTP connections come in.
+    pub gate: Option<&'a Gate>,
 }
 
 /// Writes the page (Prometheus text format 0.0.4).
@@ -141,6 +144,9 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     }
     page.strain(snapshot.strain);
     page.counters(snapshot.counters);
+    if let Some(gate) = snapshot.gate {
+        page.gate(gate);
+    }
     if let Some(standing) = snapshot.database {
         page.database(standing);
     }
@@ -155,6 +161,22 @@ struct Page {
 impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn gate(&mut self, gate: &Gate) {
+        let (open, refused) = (gate.open() as u64, gate.refused());
+        self.family(
+            "millrace_http_connections",
+            "gauge",
+            "HTTP connections, WebSockets among them.",
+        );
+        self.sample("millrace_http_connections", &[], open);
+        self.family(
+            "millrace_http_connections_refused_total",
+            "counter",
+            "HTTP connections that found no place and were closed.",
+        );
+        self.sample("millrace_http_connections_refused_total", &[], refused);
     }
 
     /// Labels come from this program only, and none needs escaping.
@@ -327,7 +349,7 @@ mod tests {
     use crate::firestore::share::{BOUNDS_US, Histogram};
 
     /// Lines that the page of the test below must have.
-    const SAMPLES: [&str; 14] = [
+    const SAMPLES: [&str; 16] = [
         "millrace_rooms 3",
         "millrace_joins_total{client=\"whip\"} 1",
         "millrace_joins_total{client=\"page\"} 0",
@@ -337,6 +359,8 @@ mod tests {
         "millrace_rtp_received_total{worker=\"1\"} 0",
         "millrace_worker_load_permille{worker=\"0\"} 300",
         "millrace_worker_failures_total{worker=\"1\"} 2",
+        "millrace_http_connections 0",
+        "millrace_http_connections_refused_total 0",
         "millrace_firestore_up 1",
         "millrace_firestore_answered_total 5",
         "millrace_firestore_answer_microseconds_bucket{le=\"200\"} 2",
@@ -371,6 +395,7 @@ mod tests {
             }],
             failures: &[0, 2],
             backlog: 0,
+            gate: Some(&Gate::new()),
             database: Some(&Standing {
                 ready: Ok(()),
                 counters: crate::firestore::desk::Counters {

@@ -26,6 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use tracing::{debug, error, info, warn};
 
 use crate::firestore::shell::Standing;
+use crate::gate::Gate;
 use crate::metrics::{self, Snapshot, Strain, Tally};
 use crate::room::{ChannelRefusal, Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
 use crate::take_over::Request;
@@ -71,6 +72,8 @@ struct State {
     untold: Option<Untold>,
     /// How that door stands.
     database: Option<Standing>,
+    /// Who is connected to the other doors.
+    gate: Option<Gate>,
 }
 
 /// The workers, as far as control has to do with them.
@@ -130,6 +133,7 @@ impl Millrace {
             tally: Tally::default(),
             untold: None,
             database: None,
+            gate: None,
         };
         Millrace {
             state: Mutex::new(state),
@@ -386,6 +390,7 @@ impl State {
             failures: &self.workers.failures,
             backlog: self.workers.waiting(),
             database: self.database.as_ref(),
+            gate: self.gate.as_ref(),
         })
     }
 }

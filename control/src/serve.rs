@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
 use dataplane::driver::{Dataplane, DataplaneConfig, StartError, WorkerInfo};
 use dataplane::event::Event;
 use dataplane::id::SessionId;
@@ -23,6 +23,7 @@ use crate::banner::{self, Banner};
 use crate::config::{Config, ConfigError, FirebaseFiles, FirestoreConfig, TlsFiles};
 use crate::firestore::desk::DeskConfig;
 use crate::firestore::shell::Door;
+use crate::gate::Gate;
 use crate::node::{Ended, Millrace};
 use crate::room::{RoomLimits, RoomsSnapshot};
 use crate::take_over::{self, Offer, Request, TakeOverError, Terms};
@@ -182,13 +183,12 @@ pub async fn serve(config: Config, start: Start) -> Result<(), ServeError> {
         begun.carried,
     ));
     let handle = Handle::new();
-    let mut doors = tokio::spawn(open_doors(
-        begun.listener,
-        tls,
-        &node,
-        options,
-        handle.clone(),
-    )?);
+    let gate = Gate::new();
+    node.show_gate(gate.clone());
+    let server = axum_server::from_tcp(begun.listener)?
+        .acceptor(gate)
+        .handle(handle.clone());
+    let mut doors = tokio::spawn(open_doors(server, tls, &node, options));
     let mut pump = tokio::spawn(pump(Arc::clone(&node), begun.events, requests));
     let database = config.firestore.clone().zip(desk).map(|(firestore, desk)| {
         let seed = random_u64();
@@ -196,10 +196,7 @@ pub async fn serve(config: Config, start: Start) -> Result<(), ServeError> {
     });
     let asked = tokio::select! {
         asked = ends.next() => asked,
-        ended = &mut doors => {
-            ended.map_err(io::Error::other)??;
-            Asked::AtOnce
-        }
+        ended = &mut doors => ended.map_err(io::Error::other)?.map(|()| Asked::AtOnce)?,
         _ = &mut pump => return Err(io::Error::other("all media workers ended").into()),
     };
     let ending = async {
@@ -397,16 +394,14 @@ async fn load_tls(files: &TlsFiles) -> Result<RustlsConfig, ServeError> {
 
 /// The doors, ready to be driven.
 fn open_doors(
-    listener: TcpListener,
+    mut plain: Server<SocketAddr, Gate>,
     tls: Option<RustlsConfig>,
     node: &Arc<Millrace>,
     options: DoorOptions,
-    handle: Handle<SocketAddr>,
-) -> Result<impl Future<Output = io::Result<()>> + Send + 'static, ServeError> {
+) -> impl Future<Output = io::Result<()>> + Send + 'static {
     let router = doors::router(Arc::clone(node), options);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     // Not `http1_only`: that takes upgrades away, and with them the page's WebSocket.
-    let mut plain = axum_server::from_tcp(listener)?.handle(handle);
     plain
         .http_builder()
         .http1()
@@ -420,17 +415,17 @@ fn open_doors(
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .keep_alive_interval(HEADER_TIMEOUT)
         .keep_alive_timeout(HEADER_TIMEOUT);
-    Ok(async move {
+    async move {
         match tls {
             Some(tls) => {
                 plain
-                    .acceptor(axum_server::tls_rustls::RustlsAcceptor::new(tls))
+                    .map(|gate| RustlsAcceptor::new(tls).acceptor(gate))
                     .serve(service)
                     .await
             }
             None => plain.serve(service).await,
         }
-    })
+    }
 }
 
 fn door_options(config: &Config) -> Result<DoorOptions, ConfigError> {

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{Millrace, State};
 use crate::firestore::desk::{Answered, Kind, RequestId, RoomView, Serve};
 use crate::firestore::shell::Standing;
+use crate::gate::Gate;
 use crate::room::{Request, RequestKind, Usage};
 
 /// Something that the Firestore door is told.
@@ -133,6 +134,11 @@ impl Millrace {
     /// Takes note of how the Firestore door stands.
     pub fn show_database(&self, standing: Standing) {
         self.lock().database = Some(standing);
+    }
+
+    /// Takes note of where connections come in.
+    pub fn show_gate(&self, gate: Gate) {
+        self.lock().gate = Some(gate);
     }
 }
 

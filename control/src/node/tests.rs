@@ -1,6 +1,7 @@
 //! The node over a worker that runs.
 
 mod faults;
+mod overload;
 
 use std::net::Ipv4Addr;
 

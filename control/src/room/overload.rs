@@ -6,7 +6,7 @@ use dataplane::event::Report;
 use dataplane::load::Load;
 
 /// A worker that is busier has no room for what its meetings may still turn on.
-const LOAD_MAX: Load = Load(850);
+pub(super) const LOAD_MAX: Load = Load(850);
 
 /// An overloaded worker takes people in again once it is less busy than this.
 const LOAD_RELIEVED: Load = Load(700);

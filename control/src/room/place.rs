@@ -13,7 +13,7 @@ use dataplane::load::Load;
 use signaling::name::RoomName;
 
 use super::Rooms;
-use super::overload::Overload;
+use super::overload::{LOAD_MAX, Overload};
 use super::person::Room;
 
 /// What a session is taken to need before reports tell: a five-hundredth of a core, which a viewer
@@ -24,6 +24,14 @@ const SESSION_PERMILLE: u64 = 2;
 /// Reports, one a second, until a session shows in what is measured: it connects in the first, and
 /// the second is the first that is all its own.
 const REPORTS_UNTIL_FELT: usize = 3;
+
+/// A worker that is busier says by what it has to do what its next sessions will need; what is measured of
+/// one with less to do is mostly chance.
+const TELLING_PERMILLE: u64 = 300;
+
+/// A session is never taken to need more than a twentieth of a core: another program may have had the core
+/// while it was measured.
+const SESSION_PERMILLE_MAX: u64 = 50;
 
 /// Loads that differ by less are taken for equal, and then places count: what is measured of a node
 /// with little to do is mostly chance.
@@ -96,14 +104,33 @@ impl Duty {
     }
 
     /// Why it takes nobody new; `None` while it keeps up.
-    pub(super) fn overload(&self) -> Option<&str> {
-        self.failing.as_deref().or_else(|| self.overload.reason())
+    pub(super) fn overload(&self) -> Option<String> {
+        let known = self.failing.as_deref().or_else(|| self.overload.reason());
+        known.map(str::to_owned).or_else(|| self.fills_up())
+    }
+
+    /// A crowd that comes within a second or two is more than it can do before a report says so: newcomers
+    /// are taken to need what those need who are there.
+    fn fills_up(&self) -> Option<String> {
+        let busy = u64::from(self.busy.0);
+        let sessions = self.sessions as u64;
+        let newcomers = self.newcomers().min(sessions);
+        let felt = (sessions - newcomers).max(1);
+        let each = (busy / felt).min(SESSION_PERMILLE_MAX);
+        let expected = busy + newcomers * each;
+        let full = busy >= TELLING_PERMILLE && expected >= u64::from(LOAD_MAX.0);
+        full.then(|| format!("{newcomers} came within seconds, and may be all that it can take"))
+    }
+
+    /// Sessions that may not show in what is measured yet.
+    fn newcomers(&self) -> u64 {
+        self.begun.iter().sum()
     }
 
     /// What it has to do, in thousandths of its time: as measured, and what is to be expected of
     /// who has just come.
     fn permille(&self) -> u64 {
-        u64::from(self.busy.0) + SESSION_PERMILLE * self.begun.iter().sum::<u64>()
+        u64::from(self.busy.0) + SESSION_PERMILLE * self.newcomers()
     }
 
     /// Whether nobody more can go there.
@@ -173,5 +200,82 @@ impl Rooms {
                 room.sessions.remove(&worker);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "a start of time for the tests to count from"
+    )]
+
+    use super::*;
+
+    fn report(duty: &mut Duty, now: Instant, permille: u16) {
+        let load = Load(permille);
+        duty.handle_report(
+            now,
+            &Report {
+                load,
+                ..Report::default()
+            },
+        );
+    }
+
+    /// Lets people come until the worker takes nobody; how many that were.
+    fn fill(duty: &mut Duty) -> usize {
+        let mut came = 0;
+        while duty.overload().is_none() && came < 1_000 {
+            duty.handle_begin();
+            came += 1;
+        }
+        came
+    }
+
+    #[test]
+    fn a_crowd_is_let_in_as_far_as_those_who_are_there_show_that_there_is_room() {
+        let now = Instant::now();
+        let mut duty = Duty::default();
+        assert_eq!(fill(&mut duty), 1_000, "nothing is known yet");
+        for _ in 0..1_000 {
+            duty.handle_end();
+        }
+        for _ in 0..20 {
+            duty.handle_begin();
+        }
+        for _ in 0..REPORTS_UNTIL_FELT {
+            report(&mut duty, now, 400);
+        }
+        // Twenty need 400, one of them 20.
+        assert_eq!(fill(&mut duty), 23);
+        let reason = duty.overload().unwrap();
+        assert!(reason.starts_with("23 came within seconds"), "{reason}");
+        // They need as much as was thought, or half.
+        for _ in 0..REPORTS_UNTIL_FELT {
+            report(&mut duty, now, 840);
+        }
+        assert_eq!(fill(&mut duty), 1);
+        for _ in 0..REPORTS_UNTIL_FELT {
+            report(&mut duty, now, 620);
+        }
+        assert_eq!(fill(&mut duty), 17);
+    }
+
+    #[test]
+    fn a_few_who_come_are_let_in_however_little_is_known() {
+        let now = Instant::now();
+        let mut duty = Duty::default();
+        // Somebody else's program takes the core.
+        duty.handle_begin();
+        for _ in 0..REPORTS_UNTIL_FELT {
+            report(&mut duty, now, 500);
+        }
+        assert_eq!(fill(&mut duty), 7);
+        // A worker with little to do is known by chance.
+        for _ in 0..REPORTS_UNTIL_FELT {
+            report(&mut duty, now, TELLING_PERMILLE as u16 - 1);
+        }
+        assert_eq!(fill(&mut duty), 1_000);
     }
 }

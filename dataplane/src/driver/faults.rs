@@ -32,7 +32,8 @@ impl Faults {
 
 #[cfg(feature = "sim")]
 mod plan {
-    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::Faults;
 
@@ -44,6 +45,8 @@ mod plan {
         sends: AtomicUsize,
         /// Sends of fewer datagrams succeed.
         datagrams_min: AtomicUsize,
+        /// How long each send takes the worker, at least.
+        send_us: AtomicU64,
     }
 
     impl Faults {
@@ -61,6 +64,13 @@ mod plan {
             self.plan.sends.store(sends, Ordering::Release);
         }
 
+        /// Each send takes the worker this long from now on, so that a few of them are all that it can do,
+        /// however fast the machine is.
+        pub fn slow_sends(&self, each: Duration) {
+            let us = each.as_micros() as u64;
+            self.plan.send_us.store(us, Ordering::Relaxed);
+        }
+
         /// Sends that still have to fail.
         #[must_use]
         pub fn sends_left(&self) -> usize {
@@ -76,6 +86,7 @@ mod plan {
         }
 
         pub(super) fn of_send(&self, datagrams: usize) -> Option<i32> {
+            self.take_time();
             let left = self.sends.load(Ordering::Acquire);
             if left == 0 || datagrams < self.datagrams_min.load(Ordering::Relaxed) {
                 return None;
@@ -83,6 +94,17 @@ mod plan {
             // Only the worker takes from it.
             self.sends.store(left - 1, Ordering::Release);
             Some(self.errno.load(Ordering::Relaxed))
+        }
+
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the worker is to be busy, and the tests' machine is not"
+        )]
+        fn take_time(&self) {
+            let us = self.send_us.load(Ordering::Relaxed);
+            if us > 0 {
+                std::thread::sleep(Duration::from_micros(us));
+            }
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct DoorOptions {
     pub ice_servers: Vec<IceServer>,
     /// Longest request body, bytes: real offers stay under 20 KiB.
     pub body_len_max: usize,
+    /// Requests whose bodies are read at once: with the longest bodies, 128 MiB.
+    pub bodies_max: usize,
     /// Costly requests per second and address, over time.
     pub requests_per_s: u32,
     /// Costly requests that one address may make at once.
@@ -68,6 +70,7 @@ impl Default for DoorOptions {
         DoorOptions {
             ice_servers: Vec::new(),
             body_len_max: 256 * 1024,
+            bodies_max: 512,
             requests_per_s: 50,
             requests_burst: 200,
             sockets_max: 10_000,
@@ -106,6 +109,8 @@ pub(crate) struct Doors<N> {
     pub(crate) options: Arc<DoorOptions>,
     /// Who asked how often.
     pub(crate) callers: Arc<Callers>,
+    /// One permit for each request whose body may be on its way.
+    pub(crate) bodies: Arc<Semaphore>,
     /// One permit for each WebSocket that may be open.
     pub(crate) sockets: Arc<Semaphore>,
     /// What pages are told of Firebase.
@@ -119,6 +124,7 @@ impl<N> Clone for Doors<N> {
             node: Arc::clone(&self.node),
             options: Arc::clone(&self.options),
             callers: Arc::clone(&self.callers),
+            bodies: Arc::clone(&self.bodies),
             sockets: Arc::clone(&self.sockets),
             firebase: self.firebase.clone(),
         }
@@ -132,6 +138,7 @@ pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
     let doors = Doors {
         node,
         callers: Arc::new(Callers::new(options.requests_per_s, options.requests_burst)),
+        bodies: Arc::new(Semaphore::new(options.bodies_max)),
         sockets: Arc::new(Semaphore::new(options.sockets_max)),
         firebase: options
             .firebase

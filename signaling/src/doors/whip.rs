@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, patch, post};
 use axum::{Extension, middleware};
 use serde::Deserialize;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::reply::Sentence;
 use super::{Doors, IceServer, callers, cors, layer};
@@ -78,7 +78,7 @@ async fn create<N: Node>(
     request: Request,
 ) -> Result<Response, Sentence> {
     let room = RoomName::try_from(room)?;
-    let text = read_body(request, SDP).await?;
+    let text = read_body(&doors.bodies, request, SDP).await?;
     let offer = Offer::parse(&text)
         .map_err(|error| Sentence::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let name = PersonName::new(&query.name);
@@ -143,7 +143,7 @@ async fn update<N: Node>(
 ) -> Result<Response, Sentence> {
     let resource = resource_of(id)?;
     let if_match = if_match(request.headers())?;
-    let text = read_body(request, FRAGMENT).await?;
+    let text = read_body(&doors.bodies, request, FRAGMENT).await?;
     let fragment = Fragment::parse(&text)
         .map_err(|error| Sentence::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let patch = Patch {
@@ -186,8 +186,8 @@ pub(super) fn wrong_method(allow: &'static str, text: &'static str) -> Response 
     ([(ALLOW, HeaderValue::from_static(allow))], refusal).into_response()
 }
 
-/// The body as text, when it is of the media type `wanted`.
-async fn read_body(request: Request, wanted: &str) -> Result<String, Sentence> {
+/// The body as text, when it is of the media type `wanted` and so many are not on their way already.
+async fn read_body(bodies: &Semaphore, request: Request, wanted: &str) -> Result<String, Sentence> {
     let sent = request
         .headers()
         .get(CONTENT_TYPE)
@@ -200,6 +200,10 @@ async fn read_body(request: Request, wanted: &str) -> Result<String, Sentence> {
         let text = format!("the body has to be of Content-Type {wanted}");
         return Err(Sentence::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
     }
+    let _place = bodies.try_acquire().map_err(|_| {
+        let text = "the node reads as many requests as it can at once; try again in a moment";
+        Sentence::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    })?;
     let body = tokio::time::timeout(BODY_WITHIN, Bytes::from_request(request, &())).await;
     let body = body.map_err(|_| {
         Sentence::new(

@@ -374,3 +374,29 @@ async fn a_player_chooses_its_layer() {
         "{told:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn bodies_that_do_not_come_are_few_and_not_waited_for() {
+    let caller = Arc::new(Caller::with(DoorOptions {
+        bodies_max: 2,
+        ..DoorOptions::default()
+    }));
+    let stalled = || {
+        let caller = Arc::clone(&caller);
+        tokio::spawn(async move {
+            let nothing = futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+            let body = Body::from_stream(nothing);
+            let request = request(Method::POST, "/v1/rooms/tea/whip", &[SDP], body);
+            caller.send(request).await
+        })
+    };
+    let waiting = [stalled(), stalled()];
+    tokio::task::yield_now().await;
+    let refused = caller.post("/v1/rooms/tea/whip", OFFER).await;
+    refused.refuses(503, "as many requests as it can at once");
+    assert_eq!(refused.header("retry-after"), "5");
+    for stalled in waiting {
+        stalled.await.unwrap().refuses(408, "within 10 seconds");
+    }
+    assert_eq!(caller.post("/v1/rooms/tea/whip", OFFER).await.status, 201);
+}
