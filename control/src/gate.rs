@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_finds_no_place_is_closed_and_counted_until_one_leaves() {
+    async fn x_12_who_finds_no_place_is_closed_and_counted_until_one_leaves() {
         let gate = Gate::with(2);
         let (first, second) = (accepted(&gate).await.unwrap(), accepted(&gate).await);
         assert!(second.is_ok());
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_never_reads_is_given_up_and_a_slow_one_is_not() {
+    async fn t_30_a_client_that_never_reads_is_given_up_and_a_slow_one_is_not() {
         let gate = Gate {
             stall_max: Duration::from_millis(50),
             ..Gate::with(2)

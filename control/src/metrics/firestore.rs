@@ -81,9 +81,14 @@ fn gauges(now: &Counters) -> [Row; 7] {
     ]
 }
 
-fn totals(all: &Counters) -> [Row; 12] {
+fn totals(all: &Counters) -> [Row; 13] {
     [
         ("offers", "Offers seen.", all.offers),
+        (
+            "left",
+            "Offers left to other nodes, since undecided ones take all memory that they may.",
+            all.left,
+        ),
         (
             "answered",
             "Answers that are in the database.",

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_is_let_in_as_far_as_those_who_are_there_show_that_there_is_room() {
+    fn x_13_a_crowd_is_let_in_as_far_as_those_who_are_there_show_that_there_is_room() {
         let now = Instant::now();
         let mut duty = Duty::default();
         assert_eq!(fill(&mut duty), 1_000, "nothing is known yet");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_who_come_are_let_in_however_little_is_known() {
+    fn x_13_a_few_who_come_are_let_in_however_little_is_known() {
         let now = Instant::now();
         let mut duty = Duty::default();
         // Somebody else's program takes the core.

@@ -376,7 +376,7 @@ async fn a_player_chooses_its_layer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bodies_that_do_not_come_are_few_and_not_waited_for() {
+async fn x_12_bodies_that_do_not_come_are_few_and_not_waited_for() {
     let caller = Arc::new(Caller::with(DoorOptions {
         bodies_max: 2,
         ..DoorOptions::default()

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use signaling::firestore::{Request, field};
+use signaling::firestore::{Fields, Request, Value, field};
 use signaling::name::RoomName;
 
 use super::effect::RequestId;
+use super::limits::UNDECIDED_BYTES_MAX;
 use super::paper;
 use crate::firestore::message::{Document, Stamp};
 use crate::firestore::registry::text;
@@ -17,6 +18,8 @@ use crate::firestore::registry::text;
 pub(super) struct Case {
     /// What it holds; dropped when there is nothing left to decide.
     pub(super) document: Option<Document>,
+    /// Bytes that this takes.
+    bytes: usize,
     /// The version of it.
     pub(super) updated: Stamp,
     /// Which offer is in it.
@@ -59,6 +62,10 @@ pub(super) struct Cases {
     claiming: BTreeSet<RequestId>,
     /// How many are settled.
     settled: usize,
+    /// Bytes that documents take.
+    bytes: usize,
+    /// Documents that were not kept, since the others took all bytes.
+    left: u64,
 }
 
 impl Cases {
@@ -87,9 +94,18 @@ impl Cases {
             let waiting = self.by_parent.entry(parent.clone()).or_default();
             waiting.insert(id.clone());
         }
+        let bytes = bytes_of(&document.fields);
+        let fits = self.bytes + bytes <= UNDECIDED_BYTES_MAX;
+        self.left += u64::from(!fits);
+        let (bytes, step) = match step {
+            Step::Due(_) if !fits => (0, Step::Settled),
+            step => (bytes, step),
+        };
+        self.bytes += bytes;
         let case = Case {
             updated: document.updated,
             document: Some(document),
+            bytes,
             mark,
             first_seen,
             declined,
@@ -106,6 +122,7 @@ impl Cases {
     pub(super) fn remove(&mut self, id: &RequestId) -> Option<Case> {
         self.unschedule(id);
         let case = self.cases.remove(id)?;
+        self.bytes -= case.bytes;
         self.settled -= usize::from(matches!(case.step, Step::Settled));
         if let Some(parent) = &case.parent
             && let Some(waiting) = self.by_parent.get_mut(parent)
@@ -140,7 +157,10 @@ impl Cases {
             Step::Due(at) => {
                 self.timers.insert((*at, id.clone()));
             }
-            Step::Settled => case.document = None,
+            Step::Settled => {
+                case.document = None;
+                self.bytes -= std::mem::take(&mut case.bytes);
+            }
             Step::Serving(_) | Step::Asking | Step::Parked | Step::Writing => {}
         }
         case.step = step;
@@ -230,6 +250,11 @@ impl Cases {
         self.cases.len() - self.settled
     }
 
+    /// Documents that were not kept.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
     fn unschedule(&mut self, id: &RequestId) {
         let Some(case) = self.cases.get(id) else {
             return;
@@ -238,5 +263,70 @@ impl Cases {
             self.timers.remove(&(at, id.clone()));
             self.ready.remove(&(Reverse(case.updated), id.clone()));
         }
+    }
+}
+
+/// What fields take, names and some overhead included.
+fn bytes_of(fields: &Fields) -> usize {
+    const EACH: usize = 64;
+    let of = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Map(fields) => bytes_of(fields),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Integer(_)
+        | Value::Double(_)
+        | Value::Time(_)
+        | Value::Other(_) => 0,
+    };
+    let sizes = fields
+        .iter()
+        .map(|(name, value)| EACH + name.len() + of(value));
+    sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "a start of time for the test to count from"
+    )]
+
+    use super::*;
+    use crate::firestore::message::Path;
+
+    /// One with an offer of a mebibyte, which is as long as a document can be.
+    fn document(number: i64) -> Document {
+        let offer = Value::Text("a".repeat(1 << 20));
+        Document {
+            path: Path::request(&format!("d{number}")),
+            fields: Fields::from([("offer".to_owned(), offer)]),
+            created: Stamp(number),
+            updated: Stamp(number),
+        }
+    }
+
+    #[test]
+    fn t_12_a_flood_of_documents_takes_bounded_memory_and_ends() {
+        const FLOOD: i64 = 150;
+        let (mut cases, now) = (Cases::default(), Instant::now());
+        for number in 0..FLOOD {
+            cases.insert(now, document(number));
+            assert!(cases.bytes <= UNDECIDED_BYTES_MAX);
+        }
+        let kept = cases.undecided();
+        assert!((100..128).contains(&kept), "{kept}");
+        assert_eq!(cases.left(), FLOOD as u64 - kept as u64);
+        // Those that are kept are decided, and there is room for others.
+        while let Some(id) = cases.poll_ready(now) {
+            cases.set_step(&id, Step::Settled);
+        }
+        assert_eq!((cases.undecided(), cases.bytes), (0, 0));
+        cases.insert(now, document(FLOOD));
+        assert_eq!(cases.undecided(), 1);
+        for number in 0..=FLOOD {
+            assert!(cases.remove(&RequestId(format!("d{number}"))).is_some());
+        }
+        assert_eq!((cases.len(), cases.bytes), (0, 0));
     }
 }

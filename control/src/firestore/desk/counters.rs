@@ -5,6 +5,8 @@
 pub struct Counters {
     /// Offers seen in the work set: new documents and new offers in known ones.
     pub offers: u64,
+    /// Offers that were not kept, since undecided ones took all memory that they may.
+    pub left: u64,
     /// Answers that are in the database.
     pub answered: u64,
     /// Refusals that are in the database.

@@ -18,6 +18,10 @@ pub(super) const READS_MAX: usize = 16;
 /// Sessions that are being made and not yet written: what is lost if all of them are.
 pub(super) const CLAIMS_MAX: usize = 400;
 
+/// Bytes of undecided documents that are kept, whatever is written into the database: those of 10,000 browsers'
+/// offers. What does not fit is left to other nodes.
+pub(super) const UNDECIDED_BYTES_MAX: usize = 128 << 20;
+
 /// How often a node says that it lives. A third of the shortest sensible lease.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 

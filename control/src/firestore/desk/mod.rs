@@ -296,6 +296,7 @@ impl Desk {
     pub fn counters(&self) -> Counters {
         Counters {
             work: self.cases.len(),
+            left: self.cases.left(),
             undecided: self.cases.undecided(),
             sessions: self.seats.len(),
             rooms: self.rooms.len(),

@@ -103,7 +103,7 @@ async fn crowd(http: SocketAddr, viewers: usize) -> (Row, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_crowd_twice_as_large_as_a_worker_can_serve_spoils_no_meeting_and_hears_why() {
+async fn x_13_a_crowd_twice_as_large_as_a_worker_can_serve_spoils_no_meeting_and_hears_why() {
     let (node, http) = slow_node().await;
     let (row, refused) = crowd(http, 2 * CAN_SERVE).await;
     assert_eq!(row.connected + refused.len(), 2 * CAN_SERVE, "{row:?}");
