@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load take-over soak
+.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load take-over soak audit sanitize
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,12 @@ test-rules: test-deps ## Firestore's security rules, against Google's emulator
 firestore-load: test-deps ## Three nodes, 2,000 offers at once, a node killed: who answered, and how soon
 	$(CARGO) test --release -p control --test firestore_load -- --nocapture
 
-test-long: test-deps ## What browsers see on bad networks, with every codec, and five minutes of coming and going: 20 minutes; keeps docs/networks.txt
+test-long: test-deps ## What browsers see on bad networks, with every codec, five minutes of coming and going, and the sanitizers: 25 minutes; keeps docs/networks.txt
 	$(CARGO) test -p control --test networks -- --include-ignored --nocapture --test-threads 1 2>&1 \
 		| grep -av 'INFO\|WARN' | tee docs/networks.txt | cat
 	grep -q 'test result: ok' docs/networks.txt
 	scripts/soak 300
+	scripts/sanitize
 	$(MAKE) nine-step
 
 soak: ## Two hours (or SECONDS_SOAKED) of people who come and go, 20 a second: docs/soak.txt, docs/soak.svg
@@ -50,10 +51,15 @@ nine-step: test-deps ## A minute with nine people, the network of one of them na
 take-over: ## The program is replaced under a thousand sessions: nothing lost, nothing twice, and the gap
 	$(CARGO) test --release -p control --test upgrade a_thousand -- --ignored --nocapture
 
-lint: ## rustfmt, clippy and the dependency policy
+lint: audit ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets -- -D warnings
-	scripts/cargo-tool cargo-deny deny --workspace check
+
+audit: ## Licences, sources and advisories of all dependencies; fails where the advisories cannot be reached
+	scripts/audit
+
+sanitize: ## What is near unsafe code, under AddressSanitizer
+	scripts/sanitize
 
 bench: ## Figures: engine, wire, floor
 	$(CARGO) bench -p benches

@@ -78,7 +78,8 @@ impl BufferRing {
 
     /// Gives a buffer back to the kernel, which sees it after `publish`.
     pub(super) fn give(&mut self, buffer: u16) {
-        let address = self.buffer(buffer).as_ptr() as u64;
+        // Exposed, since the kernel writes there by the number.
+        let address = self.buffer(buffer).as_ptr().expose_provenance() as u64;
         let index = usize::from(self.tail) % RECEIVE_BUFFERS;
         // SAFETY: the index is below the number of entries.
         let entry = unsafe { self.entries.start.cast::<BufRingEntry>().add(index) };
@@ -110,5 +111,64 @@ impl BufferRing {
         );
         // SAFETY: below RECEIVE_BUFFERS, so inside `memory`.
         unsafe { self.memory.start.add(buffer * RECEIVE_BUFFER_BYTES) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reads the ring as the kernel does: what was published since `from`, as buffers' names and addresses.
+    fn published(ring: &BufferRing, from: u16) -> Vec<(u16, *mut u8, usize)> {
+        let first = ring.entries.start.cast::<BufRingEntry>().as_ptr();
+        // SAFETY: the first entry of a ring that lives.
+        let tail = unsafe { BufRingEntry::tail(first) };
+        // SAFETY: two aligned bytes inside the ring's memory.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) }.load(Ordering::Acquire);
+        let count = tail.wrapping_sub(from);
+        assert!(usize::from(count) <= RECEIVE_BUFFERS);
+        let entry = |number: u16| {
+            let index = usize::from(from.wrapping_add(number)) % RECEIVE_BUFFERS;
+            // SAFETY: below the number of entries, all of which were written.
+            let entry = unsafe { &*first.wrapping_add(index) };
+            let address = std::ptr::with_exposed_provenance_mut(entry.addr() as usize);
+            (entry.bid(), address, entry.len() as usize)
+        };
+        (0..count).map(entry).collect()
+    }
+
+    #[test]
+    fn what_the_kernel_writes_is_received_and_buffers_go_round() {
+        let mut ring = BufferRing::new();
+        // As many rounds as let the ring's numbers begin anew.
+        let rounds = (1 << 16) / RECEIVE_BUFFERS + 2;
+        let mut seen = 0_u16;
+        for round in 0..rounds {
+            let given = published(&ring, seen);
+            assert_eq!(given.len(), RECEIVE_BUFFERS, "round {round}");
+            seen = seen.wrapping_add(RECEIVE_BUFFERS as u16);
+            for (buffer, address, len) in given.into_iter().rev() {
+                assert_eq!(len, RECEIVE_BUFFER_BYTES);
+                // SAFETY: the buffer is the kernel's, which we play, until it names it.
+                unsafe { address.write(buffer as u8) };
+                let last = address.wrapping_add(len - 1);
+                // SAFETY: the last byte of the same.
+                unsafe { last.write(round as u8) };
+                let received = ring.received(buffer, len);
+                assert_eq!(received.len(), RECEIVE_BUFFER_BYTES);
+                let ends = (received.first(), received.last());
+                assert_eq!(ends, (Some(&(buffer as u8)), Some(&(round as u8))));
+                assert!(published(&ring, seen).is_empty());
+                ring.give(buffer);
+            }
+            assert!(published(&ring, seen).is_empty(), "not yet");
+            ring.publish();
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "buffers that it was given")]
+    fn a_buffer_that_there_is_not_is_refused() {
+        BufferRing::new().received(RECEIVE_BUFFERS as u16, 1);
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct UringSocket {
     disarmed_by: i32,
     /// The link is being dropped: nothing is sent again.
     ending: bool,
+    /// Nothing of ours is with the kernel any more.
+    ended: bool,
     counts: LinkCounts,
     faults: Faults,
 }
@@ -150,6 +152,7 @@ impl UringSocket {
             armed: false,
             disarmed_by: 0,
             ending: false,
+            ended: false,
             counts: LinkCounts::default(),
             faults: Faults::default(),
         };
@@ -328,6 +331,9 @@ impl UringSocket {
 
     /// Cancels every request, waits until all have completed, and takes the memory back.
     fn end(&mut self) -> bool {
+        if self.ended {
+            return true;
+        }
         self.ending = true;
         self.submit();
         let limit = Timespec::new().nsec(END_WAIT_NS);
@@ -341,7 +347,8 @@ impl UringSocket {
         }
         // A closed ring lets go of its files some time later; the port is to be free now.
         let _ = self.ring.submitter().unregister_files();
-        self.ring.submitter().unregister_buf_ring(GROUP).is_ok()
+        self.ended = self.ring.submitter().unregister_buf_ring(GROUP).is_ok();
+        self.ended
     }
 }
 
