@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long lint bench peers first-frame fuzz firestore-load take-over soak audit sanitize
+.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long sweep lint bench peers first-frame fuzz firestore-load take-over soak audit sanitize
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ nine: test-deps ## A minute with nine people in a room, one of them a browser, a
 
 nine-step: test-deps ## A minute with nine people, the network of one of them narrow for a while: docs/nine.svg, docs/nine.png
 	$(CARGO) test -p control --test nine_step -- --ignored --nocapture
+
+sweep: ## Simulated nodes and people until MEETING_HOURS (1000) have passed, from seed FROM on; or SEED once more
+	MILLRACE_HOURS=$(MEETING_HOURS) MILLRACE_FROM=$(FROM) MILLRACE_SEED=$(SEED) MILLRACE_SPAN=$(SPAN) \
+		$(CARGO) test --release -p control --test sweep -- sweep::sweep --ignored --nocapture
 
 take-over: ## The program is replaced under a thousand sessions: nothing lost, nothing twice, and the gap
 	$(CARGO) test --release -p control --test upgrade a_thousand -- --ignored --nocapture

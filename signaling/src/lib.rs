@@ -24,7 +24,7 @@ pub mod quality;
 /// Offers in, answers out.
 pub mod sdp;
 /// The page's protocol, over a WebSocket.
-mod ws;
+pub mod ws;
 
 /// The part of it that is spoken on a data channel.
 pub mod channel;

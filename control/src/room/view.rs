@@ -85,6 +85,19 @@ impl Rooms {
         }
     }
 
+    /// Whether nothing is kept of anybody: so it has to be once everybody has left.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        self.rooms.is_empty()
+            && self.people.is_empty()
+            && self.tokens.is_empty()
+            && self.sessions.is_empty()
+            && self.resources.is_empty()
+            && self.requests.is_empty()
+            && self.tracks.is_empty()
+            && self.relays.0.is_empty()
+    }
+
     /// How much of what the node has is used.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -34,6 +34,8 @@ pub struct Checks {
     tie_breaker: u64,
     outstanding: Vec<[u8; 12]>,
     next_at: Instant,
+    /// Between checks that keep consent.
+    pace_connected: Duration,
     connected: bool,
     /// When the last valid answer came.
     pub answered_at: Option<Instant>,
@@ -65,6 +67,7 @@ impl Checks {
             rng,
             outstanding: Vec::new(),
             next_at: now,
+            pace_connected: PACE_CONNECTED,
             connected: false,
             answered_at: None,
             sent: 0,
@@ -85,6 +88,11 @@ impl Checks {
         self.connected = true;
     }
 
+    /// Keeps consent by fewer checks or more than browsers send.
+    pub(super) fn keep_consent_every(&mut self, pace: Duration) {
+        self.pace_connected = pace;
+    }
+
     /// When the next check is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
@@ -96,7 +104,12 @@ impl Checks {
         if now < self.next_at {
             return None;
         }
-        self.next_at = now + if self.connected { PACE_CONNECTED } else { PACE };
+        self.next_at = now
+            + if self.connected {
+                self.pace_connected
+            } else {
+                PACE
+            };
         let mut transaction = [0; 12];
         for byte in &mut transaction {
             *byte = self.rng.next_u32() as u8;

@@ -133,6 +133,8 @@ pub struct Peer {
     config: PeerConfig,
     checks: Checks,
     association: Option<Association>,
+    /// Its keys come from outside: no handshake is made.
+    is_given_keys: bool,
     protection: Option<Protection>,
     connected_at: Option<Instant>,
     closed: Option<CloseReason>,
@@ -163,6 +165,7 @@ impl Peer {
         Peer {
             checks: Checks::new(now, config.ice.clone(), rng),
             association: None,
+            is_given_keys: false,
             protection: None,
             connected_at: None,
             closed: None,
@@ -358,7 +361,7 @@ impl Peer {
     }
 
     fn associate(&mut self, now: Instant) {
-        if self.association.is_none() && self.closed.is_none() {
+        if self.association.is_none() && self.closed.is_none() && !self.is_given_keys {
             let dtls = self.config.dtls.clone();
             self.association = Some(Association::new(now, &self.config.certificate, dtls));
             self.drain_association(now);
@@ -372,17 +375,9 @@ impl Peer {
         while let Some(datagram) = association.poll_transmit() {
             self.transmits.push_back(datagram.into_vec());
         }
-        while let Some(event) = association.poll_event() {
+        while let Some(event) = self.association.as_mut().and_then(Association::poll_event) {
             match event {
-                AssociationEvent::Connected(keys) => {
-                    self.protection = Protection::new(&keys);
-                    self.connected_at = Some(now);
-                    self.report_at = now;
-                    self.checks.slow_down();
-                    for publication in self.publications.values_mut() {
-                        publication.start(now);
-                    }
-                }
+                AssociationEvent::Connected(keys) => self.on_keys(now, &keys),
                 AssociationEvent::Closed(reason) => {
                     self.protection = None;
                     self.closed = Some(reason);
@@ -514,6 +509,7 @@ impl std::fmt::Debug for Peer {
 }
 
 mod answering;
+mod keys;
 mod reporting;
 mod watching;
 use answering::Answers;

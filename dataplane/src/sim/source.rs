@@ -83,6 +83,10 @@ pub struct Stamp {
 
 const MAGIC: [u8; 4] = *b"stmp";
 
+/// What stands in front of a stamp in a packet that a decoder of VP8 would take for one of its own: a payload
+/// descriptor of one byte (RFC 7741 section 4.2), and as many bytes as a key frame's header has (RFC 6386 section 9.1).
+const VP8_BYTES: usize = 11;
+
 impl Stamp {
     /// Size in bytes.
     pub const BYTES: usize = 25;
@@ -109,6 +113,8 @@ impl Stamp {
     ///
     /// Fails when it is, and its filling is not the one that was sent.
     pub fn read(payload: &[u8]) -> Result<Option<Stamp>, Damaged> {
+        let is_vp8 = |inner: &&[u8]| inner.starts_with(&MAGIC);
+        let payload = payload.get(VP8_BYTES..).filter(is_vp8).unwrap_or(payload);
         let Some((head, filling)) = payload.split_at_checked(Stamp::BYTES) else {
             return Ok(None);
         };
@@ -195,6 +201,30 @@ impl MediaSource for Synthetic {
     }
 }
 
+/// A synthetic stream in the clothes of VP8: the engine finds its key frames.
+#[derive(Debug)]
+pub struct Vp8(pub Synthetic);
+
+impl MediaSource for Vp8 {
+    fn next_frame(&mut self, sent_us: u64, key_wanted: bool) -> Frame {
+        let mut frame = self.0.next_frame(sent_us, key_wanted);
+        for (index, payload) in frame.payloads.iter_mut().enumerate() {
+            let mut dressed = vec![0; VP8_BYTES];
+            // The first packet of a frame begins a partition; a key frame's tag has its lowest bit clear, and the
+            // bytes that every key frame has, and a size.
+            let head: [u8; VP8_BYTES] = match (index, frame.is_key) {
+                (0, true) => [0x10, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 64, 1, 240, 0],
+                (0, false) => [0x10, 0x11, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+                (_, _) => [0; VP8_BYTES],
+            };
+            dressed.copy_from_slice(&head);
+            dressed.append(payload);
+            *payload = dressed;
+        }
+        frame
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,5 +246,17 @@ mod tests {
         assert_eq!(Stamp::read(&payload), Err(Damaged));
         assert_eq!(Stamp::read(&[0x90; 200]), Ok(None));
         assert_eq!(Stamp::read(b"st"), Ok(None));
+    }
+
+    #[test]
+    fn a_stamp_is_found_behind_the_headers_of_vp8() {
+        let mut source = Vp8(Synthetic::new(3, Shape::VIDEO));
+        let frame = source.next_frame(5, false);
+        let first = frame.payloads.first().unwrap();
+        assert!(crate::wire::VideoCodec::Vp8.starts_keyframe(first));
+        let stamp = Stamp::read(first).unwrap().unwrap();
+        assert_eq!((stamp.stream, stamp.is_key, stamp.sent_us), (3, true, 5));
+        let next = source.next_frame(6, false);
+        assert!(!crate::wire::VideoCodec::Vp8.starts_keyframe(next.payloads.first().unwrap()));
     }
 }

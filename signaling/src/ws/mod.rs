@@ -9,10 +9,11 @@
 mod connection;
 /// The messages and how they look as JSON.
 mod message;
-/// What to do when: a state machine without IO.
+/// What to do when: a state machine without IO, which the simulator of control drives too.
 mod protocol;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use connection::upgrade;
 pub(crate) use message::{CHAT_CHARS_MAX, to_text};
+pub use protocol::{Action, CloseCode, Joined, Protocol};

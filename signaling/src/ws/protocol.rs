@@ -30,7 +30,7 @@ pub(super) const FRAME_LEN_MAX: usize = 256 * 1024;
 /// Why the server closes a socket: `docs/websocket.md` tells clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
-pub(super) enum CloseCode {
+pub enum CloseCode {
     /// Answers a client's goodbye.
     Normal = 1000,
     /// The node failed.
@@ -55,7 +55,7 @@ pub(super) enum CloseCode {
 
 /// What the shell has to do. In order.
 #[derive(Debug)]
-pub(super) enum Action {
+pub enum Action {
     /// Ask the node to let somebody in; then `handle_entered`.
     Enter {
         /// Where.
@@ -116,15 +116,15 @@ pub(super) enum Action {
 
 /// Somebody who was let in, without the channel of what happens there.
 #[derive(Debug)]
-pub(super) struct Joined {
+pub struct Joined {
     /// Who.
-    pub(super) person: PersonId,
+    pub person: PersonId,
     /// Where.
-    pub(super) room: RoomName,
+    pub room: RoomName,
     /// What `resume` needs.
-    pub(super) resume_token: String,
+    pub resume_token: String,
     /// Everybody.
-    pub(super) people: Vec<Person>,
+    pub people: Vec<Person>,
 }
 
 #[derive(Debug)]
@@ -146,7 +146,7 @@ enum State {
 
 /// One client's conversation.
 #[derive(Debug)]
-pub(super) struct Protocol {
+pub struct Protocol {
     state: State,
     ice_servers: Arc<[IceServer]>,
     actions: VecDeque<Action>,
@@ -158,7 +158,7 @@ pub(super) struct Protocol {
 
 impl Protocol {
     /// A socket was opened.
-    pub(super) fn new(now: Instant, ice_servers: Arc<[IceServer]>) -> Protocol {
+    pub fn new(now: Instant, ice_servers: Arc<[IceServer]>) -> Protocol {
         Protocol {
             state: State::Waiting {
                 until: now + FIRST_MESSAGE_WITHIN,
@@ -172,12 +172,12 @@ impl Protocol {
     }
 
     /// What to do next.
-    pub(super) fn poll_action(&mut self) -> Option<Action> {
+    pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()
     }
 
     /// When to call [`Protocol::handle_timeout`]: the first message is due, or the next ping.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+    pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Waiting { until } => Some(self.ping_at.min(*until)),
             State::Entering { .. } | State::Joined { .. } => Some(self.ping_at),
@@ -186,12 +186,12 @@ impl Protocol {
     }
 
     /// Whether the socket has ended; the node may still be at work for it.
-    pub(super) fn is_over(&self) -> bool {
+    pub fn is_over(&self) -> bool {
         matches!(self.state, State::Over | State::Abandoned { .. })
     }
 
     /// A text frame came.
-    pub(super) fn handle_text(&mut self, now: Instant, text: &str) {
+    pub fn handle_text(&mut self, now: Instant, text: &str) {
         if self.is_over() || !self.handle_frame(now) {
             return;
         }
@@ -206,14 +206,14 @@ impl Protocol {
     }
 
     /// A binary frame came.
-    pub(super) fn handle_binary(&mut self, now: Instant) {
+    pub fn handle_binary(&mut self, now: Instant) {
         if !self.is_over() && self.handle_frame(now) {
             self.fail(CloseCode::NotJson, "messages have to be JSON text frames");
         }
     }
 
     /// Any frame came, pings and pongs too; `false` when it was one too many.
-    pub(super) fn handle_frame(&mut self, now: Instant) -> bool {
+    pub fn handle_frame(&mut self, now: Instant) -> bool {
         self.pings_unanswered = 0;
         if self.frames.len() == FRAMES_PER_S_MAX
             && let Some(oldest) = self.frames.pop_front()
@@ -230,18 +230,18 @@ impl Protocol {
     }
 
     /// The client closed the socket with this code.
-    pub(super) fn handle_close(&mut self, code: Option<u16>) {
+    pub fn handle_close(&mut self, code: Option<u16>) {
         // 1001 is what a browser sends when its tab is closed.
         self.on_end(matches!(code, Some(1000 | 1001)));
     }
 
     /// The socket broke.
-    pub(super) fn handle_broken(&mut self) {
+    pub fn handle_broken(&mut self) {
         self.on_end(false);
     }
 
     /// The node let the person in, or not.
-    pub(super) fn handle_entered(&mut self, result: Result<Joined, Refusal>) {
+    pub fn handle_entered(&mut self, result: Result<Joined, Refusal>) {
         match (std::mem::replace(&mut self.state, State::Over), result) {
             (State::Entering { .. }, Ok(joined)) => {
                 let message = ServerMessage::Joined {
@@ -275,7 +275,7 @@ impl Protocol {
     }
 
     /// The node answered the offer, or refused it.
-    pub(super) fn handle_answered(&mut self, result: &Result<String, Refusal>) {
+    pub fn handle_answered(&mut self, result: &Result<String, Refusal>) {
         let State::Joined { offer, .. } = &mut self.state else {
             return;
         };
@@ -291,7 +291,7 @@ impl Protocol {
     }
 
     /// Something happened in the room.
-    pub(super) fn handle_event(&mut self, event: &RoomEvent) {
+    pub fn handle_event(&mut self, event: &RoomEvent) {
         if !matches!(self.state, State::Joined { .. }) {
             return;
         }
@@ -302,7 +302,7 @@ impl Protocol {
     }
 
     /// The node closed the room's channel: the person resumed on another socket, or did not read.
-    pub(super) fn handle_events_ended(&mut self) {
+    pub fn handle_events_ended(&mut self) {
         if matches!(self.state, State::Joined { .. }) {
             let text = "this connection was replaced by another one, or did not keep up";
             self.fail_without_leave(CloseCode::Replaced, text);
@@ -310,7 +310,7 @@ impl Protocol {
     }
 
     /// The time that [`Protocol::poll_timeout`] named has come.
-    pub(super) fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant) {
         if self.is_over() {
             return;
         }
