@@ -257,6 +257,7 @@ impl Engine {
             share(budget, &mut demands);
         }
         for demand in &demands {
+            self.ask_again(now, demand.sender);
             self.carry_out_choice(now, demand, is_searching);
         }
         self.demands = demands;
@@ -341,6 +342,17 @@ impl Engine {
             }
         }
         sorted
+    }
+
+    /// Asks once more for the key frame that a sender waits for, after it left something out: its publisher may
+    /// not have heard.
+    fn ask_again(&mut self, now: Instant, key: SenderKey) {
+        let sender = self.senders.get(key);
+        let waiting = sender.filter(|sender| sender.thinning.awaits_keyframe());
+        let source = waiting.and_then(|sender| sender.source.as_ref());
+        if let Some(track) = source.map(|source| source.track) {
+            self.request_keyframe(now, track);
+        }
     }
 
     fn carry_out_choice(&mut self, now: Instant, demand: &Demand, is_searching: bool) {

@@ -22,6 +22,8 @@ pub(super) struct Thinning {
     keyframe: Option<u32>,
     /// Whether the packet that was left out last was the last of its frame.
     at_frame_end: bool,
+    /// Whether it was left out although it was in time.
+    in_time: bool,
 }
 
 impl Thinning {
@@ -36,6 +38,11 @@ impl Thinning {
             waits: true,
             ..Thinning::default()
         }
+    }
+
+    /// Whether nothing but a key frame is missing.
+    pub(super) fn awaits_keyframe(&self) -> bool {
+        self.waits && self.in_time
     }
 
     /// Whether the next packet of a video is left out. `knows_keyframes` says whether its format is one
@@ -59,6 +66,7 @@ impl Thinning {
             return false;
         }
         self.at_frame_end = stamp.marker;
+        self.in_time = !is_before(stamp.arrived, limit);
         self.waits = true;
         true
     }

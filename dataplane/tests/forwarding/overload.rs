@@ -31,6 +31,8 @@ struct Scene {
     frames: u16,
     voices: u16,
     wants_keyframe: bool,
+    /// What the engine asks of the publisher is lost.
+    is_deaf: bool,
     keyframes: BTreeSet<u32>,
     received: Vec<Received>,
 }
@@ -95,6 +97,7 @@ impl Scene {
             frames: 0,
             voices: 0,
             wants_keyframe: true,
+            is_deaf: false,
             keyframes: BTreeSet::new(),
             received: vec![Received::default(); SUBSCRIBERS as usize],
         }
@@ -156,7 +159,7 @@ impl Scene {
 
     fn receive(&mut self) {
         let asked: Vec<PictureLossIndication> = of_kind(&self.publisher.read(&mut self.world).1);
-        self.wants_keyframe |= !asked.is_empty();
+        self.wants_keyframe |= !asked.is_empty() && !self.is_deaf;
         for (peer, received) in self.subscribers.iter_mut().zip(&mut self.received) {
             for packet in peer.read(&mut self.world).0 {
                 if packet.header.payload_type == 111 {
@@ -255,4 +258,22 @@ fn behind_a_socket_that_takes_nothing_only_fresh_voices_and_a_key_frame_remain()
     assert!(VIDEO_LATE < AUDIO_LATE);
     let counters = scene.world.counters();
     assert_eq!(counters.drop_late_audio, lost * SUBSCRIBERS);
+}
+
+#[test]
+fn a_request_for_a_key_frame_that_was_lost_is_made_again() {
+    let mut scene = Scene::new();
+    scene.run(Duration::from_secs(1), PLENTY);
+    let frames = scene.received[0].frames.len();
+    scene.is_deaf = true;
+    scene.run(Duration::from_millis(300), 0);
+    scene.run(Duration::from_millis(200), PLENTY);
+    assert!(scene.received[0].frames.len() <= frames, "it waits");
+    scene.is_deaf = false;
+    scene.run(Duration::from_secs(3), PLENTY);
+    for received in &scene.received {
+        let since = received.frames.len() - frames;
+        assert!(since > 50, "{since} frames in the three seconds after it");
+    }
+    scene.assert_decodable();
 }
