@@ -131,6 +131,12 @@ impl Call {
         !self.is_over && self.peer.as_ref().is_some_and(up)
     }
 
+    /// Whether what was last agreed on has been so for this long.
+    pub(crate) fn is_settled(&self, now: Instant, span: Duration) -> bool {
+        let connected_at = self.peer.as_ref().and_then(Peer::connected_at);
+        connected_at.is_some_and(|at| now >= at.max(self.answered_at) + span)
+    }
+
     /// The next offer restarts ICE.
     pub(crate) fn restart_ice(&mut self, rng: &mut Rng) {
         (self.transport.ufrag, self.transport.pwd) = credentials(rng);

@@ -171,7 +171,9 @@ impl World {
                 "{id} is not connected: {}",
                 told(person)
             );
-            if let Some(call) = call.filter(|_| has_media) {
+            let silence = self.plan.silence_max();
+            if let Some(call) = call.filter(|call| has_media && call.is_settled(self.now, silence))
+            {
                 self.assert_receives(*id, person, call);
             }
         }
@@ -265,9 +267,14 @@ impl World {
             other.room == person.room && other.node == person.node && !std::ptr::eq(*other, person)
         });
         let calls = others.filter_map(|other| other.call.as_ref());
+        // Who has just begun may not have sent anything yet.
+        let span = self.plan.silence_max();
         let sent: Vec<[bool; 2]> = calls
             .filter(|call| call.is_connected() && call.sends != [false; 2])
-            .map(|call| call.sends)
+            .map(|call| {
+                call.sends
+                    .map(|sends| sends && call.is_settled(self.now, span))
+            })
             .collect();
         [0, 1].map(|kind| {
             let mut all = sent.iter().map(|sends| sends[kind]);
