@@ -263,8 +263,17 @@ impl World {
     /// Whether sound and a picture are there for this person: somebody else in the room sends them. A player is
     /// shown one person, who may be any that sends something.
     fn sends_in(&self, person: &Person) -> [bool; 2] {
+        // Whom the database sent to another node is in another room of that name.
+        let place = |person: &Person| {
+            let server = person.call.as_ref().and_then(|call| call.server);
+            server
+                .and_then(|server| self.servers.get(&server))
+                .map(|(node, _)| *node)
+        };
         let others = self.people.values().filter(|other| {
-            other.room == person.room && other.node == person.node && !std::ptr::eq(*other, person)
+            other.room == person.room
+                && place(other) == place(person)
+                && !std::ptr::eq(*other, person)
         });
         let calls = others.filter_map(|other| other.call.as_ref());
         // Who has just begun may not have sent anything yet.

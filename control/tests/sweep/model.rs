@@ -71,6 +71,8 @@ impl Model {
                     .map(|feed| (feed.track, feed.payload_types.len()));
                 self.feed(worker, *sender, track);
             }
+            // The world has told the model when the worker failed.
+            Command::AfterRestart => {}
             Command::DataEvent { .. }
             | Command::DataDropped { .. }
             | Command::DtlsTransmit { .. }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use control::firestore::desk::{Desk, DeskConfig, RequestId, RoomView};
 use control::firestore::message::{Path, Stamp, Target};
 use control::room::{Random, RoomLimits, Rooms, RoomsConfig};
+use dataplane::command::Command;
 use dataplane::counters::Counters;
 use dataplane::dtls::Certificate;
 use dataplane::engine::{Engine, EngineConfig};
@@ -58,6 +59,8 @@ pub(crate) struct Worker {
     /// Its socket takes nothing.
     pub(crate) is_blocked: bool,
     pub(crate) counters: Counters,
+    /// Failures that the rooms have not heard of: what they command is meant for an engine that is gone.
+    pub(crate) unheard: u32,
     /// Timers of its engine that fired.
     pub(crate) wakes: u64,
 }
@@ -148,7 +151,9 @@ impl Node {
     /// A worker failed: it starts again, and knows nobody.
     pub(crate) fn restart_worker(&mut self, now: Instant, worker: usize, seed: u64) {
         if let Some(slot) = self.workers.get_mut(worker) {
+            let unheard = slot.unheard + 1;
             *slot = Worker::new(now, &self.config, slot.address, seed);
+            slot.unheard = unheard;
         }
     }
 
@@ -182,6 +187,15 @@ impl Node {
 }
 
 impl Worker {
+    /// Carries out a command of the rooms, unless it was meant for an engine that is gone: as the driver does.
+    pub(crate) fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::AfterRestart => self.unheard -= 1,
+            _ if self.unheard > 0 => {}
+            command => self.engine.handle_command(now, command),
+        }
+    }
+
     fn new(now: Instant, config: &NodeConfig, address: SocketAddr, seed: u64) -> Worker {
         let engine = EngineConfig {
             epoch: (now, UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
@@ -197,6 +211,7 @@ impl Worker {
             address,
             is_blocked: false,
             counters: Counters::default(),
+            unheard: 0,
             wakes: 0,
         }
     }

@@ -311,7 +311,7 @@ impl World {
         match effect {
             Effect::Command { worker, command } => {
                 state.model.carry_out(worker, &command);
-                state.workers[worker].engine.handle_command(now, command);
+                state.workers[worker].handle_command(now, command);
             }
             Effect::Notify { person, event } => {
                 let socket = *state.people.get(&person)?;
