@@ -40,6 +40,12 @@ impl Floor {
         }
     }
 
+    /// Groups in which somebody has a seat.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.heard.len()
+    }
+
     /// Those of a group who have a seat.
     fn heard(&mut self, group: GroupId) -> &mut Vec<TrackKey> {
         let seats = self.seats;

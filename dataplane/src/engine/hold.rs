@@ -189,6 +189,12 @@ impl Hold {
         Some(self.gathering.swap_remove(place).1)
     }
 
+    /// What waits, for who looks for what stays behind.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.audio.len() + self.video.len() + self.gathering.len()
+    }
+
     fn span_of(&self, kind: MediaKind) -> Duration {
         match kind {
             MediaKind::Audio => self.span,

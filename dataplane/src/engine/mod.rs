@@ -18,6 +18,8 @@ mod egress;
 mod extensions;
 mod feedback;
 mod floor;
+#[cfg(feature = "sim")]
+pub mod fuzz;
 mod hold;
 mod ice;
 mod ingest;

@@ -56,6 +56,12 @@ impl Outbox {
         })
     }
 
+    /// Datagrams that wait.
+    #[cfg(feature = "sim")]
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Writes the oldest datagram into `slot`.
     pub(super) fn poll(&mut self, slot: &mut [u8]) -> Option<Transmit> {
         let (path, buffer) = self.queue.pop_front()?;

@@ -188,6 +188,12 @@ impl Session {
             })
     }
 
+    /// What is remembered of sources and of senders that are gone.
+    #[cfg(feature = "sim")]
+    pub(super) fn retired(&self) -> (usize, usize) {
+        (self.retired_sources.len(), self.retired_senders.len())
+    }
+
     /// The sender with this SSRC.
     pub(super) fn sender(&self, ssrc: Ssrc) -> Option<SenderKey> {
         self.senders

@@ -67,7 +67,7 @@ impl Timers {
     }
 
     /// How many there are.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         let heaps = self.ticks.len() + self.paced.len();
         let lists = self.missing.len() + self.feedback.len();
         heaps + lists + self.keyframes.len() + self.speakers.len()

@@ -17,6 +17,8 @@
 
 pub mod network;
 
+pub mod script;
+
 pub mod source;
 
 pub mod checks;
