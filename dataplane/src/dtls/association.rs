@@ -518,5 +518,8 @@ mod carrying;
 mod established;
 mod handshake;
 
+#[cfg(feature = "sim")]
+pub mod fuzz;
+
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,9 @@ mod wide;
 #[path = "narrow.rs"]
 mod wide;
 
+#[cfg(feature = "sim")]
+pub mod fuzz;
+
 #[cfg(test)]
 mod vectors;
 
