@@ -25,6 +25,8 @@ pub mod quality;
 pub mod sdp;
 /// The page's protocol, over a WebSocket.
 pub mod ws;
+#[cfg(feature = "fuzz")]
+pub use ws::conversation;
 
 /// The part of it that is spoken on a data channel.
 pub mod channel;

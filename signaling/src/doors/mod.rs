@@ -14,6 +14,8 @@ mod callers;
 mod cors;
 /// Firebase's part of a page.
 mod firebase;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 /// Which picture a player wants.
 mod layer;
 /// The web page's files.

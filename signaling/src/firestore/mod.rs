@@ -23,6 +23,7 @@ mod member;
 mod refusal;
 
 #[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 
 pub use description::{OFFER_LEN_MAX, encode_answer, encode_offer, read_offer};

@@ -26,6 +26,7 @@ mod candidate;
 mod fragment;
 
 #[doc(hidden)]
+#[cfg(feature = "fuzz")]
 pub mod fuzz;
 
 pub use answer::{Answer, Decision, Outgoing};

@@ -7,6 +7,8 @@
 
 /// The shell: one task for each socket.
 mod connection;
+#[cfg(feature = "fuzz")]
+mod fuzz;
 /// The messages and how they look as JSON.
 mod message;
 /// What to do when: a state machine without IO, which the simulator of control drives too.
@@ -15,5 +17,7 @@ mod protocol;
 mod tests;
 
 pub(crate) use connection::upgrade;
+#[cfg(feature = "fuzz")]
+pub use fuzz::conversation;
 pub(crate) use message::{CHAT_CHARS_MAX, to_text};
 pub use protocol::{Action, CloseCode, Joined, Protocol};
