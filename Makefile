@@ -76,5 +76,5 @@ peers: ## Cost per packet beside Janus and bare forwarders, in a network namespa
 first-frame: test-deps ## Milliseconds from Join to the first decoded frame: the median of ten
 	$(CARGO) bench -p control --bench join
 
-fuzz: ## Run each fuzz target for SECONDS (default 10)
-	scripts/fuzz $(or $(SECONDS_EACH),10)
+fuzz: ## Run each fuzz target for a minute, JOBS at once; SECONDS_EACH=600 for longer
+	scripts/fuzz $(or $(SECONDS_EACH),60)
