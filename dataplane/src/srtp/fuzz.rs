@@ -56,6 +56,7 @@ pub fn media(bytes: &[u8]) {
         index: FIRST_MAX - u64::from(script.short()) % FIRST_MAX,
         last: Vec::new(),
     };
+    media.catch_up();
     for _ in 0..PACKETS_MAX {
         if script.is_over() {
             return;
@@ -202,7 +203,7 @@ impl Media {
         }
     }
 
-    /// The crate's estimate follows by packets only, so it gets one.
+    /// The crate's estimate follows by packets only, and not by those that it refuses: it gets one.
     fn catch_up(&mut self) {
         let mut packet = vec![0x80, 96];
         packet.extend_from_slice(&(self.index as u16).to_be_bytes());

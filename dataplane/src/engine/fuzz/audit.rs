@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::stream::{Run, Stream};
+use super::stream::Stream;
 use super::world::World;
 use crate::counters::Counters;
 use crate::engine::Engine;
@@ -52,12 +52,13 @@ impl World {
         });
         let (mut missing, mut excused, mut count) = (0, 0, 0);
         for (client, stream) in streams {
-            if client.is_loose || self.is_loose(stream) {
-                return;
-            }
             count += 1;
+            if client.is_loose || self.is_loose(stream) {
+                continue;
+            }
             missing += stream.missing();
-            excused += stream.runs.iter().map(|run| self.missing(run)).sum::<u64>();
+            let runs = stream.runs.iter();
+            excused += runs.map(|run| self.delivered.missing(run)).sum::<u64>();
         }
         let dropped = self
             .counters
@@ -74,14 +75,6 @@ impl World {
     fn is_loose(&self, stream: &Stream) -> bool {
         let owners = stream.fed.iter().map(|id| self.tracks[id].owner);
         stream.is_loose || owners.into_iter().any(|owner| self.clients[owner].is_loose)
-    }
-
-    /// The source's numbers within a run that the engine never got.
-    fn missing(&self, run: &Run) -> u64 {
-        let all = run.highest - run.lowest + 1;
-        let got = self.delivered.get(&run.source);
-        let got = got.map_or(0, |got| got.range(run.lowest..=run.highest).count());
-        all - got as u64
     }
 }
 

@@ -58,8 +58,8 @@ pub(super) struct Client {
     transactions: u32,
     /// The last of its checks that was taken, for who repeats it.
     pub(super) last_check: Check,
-    /// Its last packet, for who repeats or changes it.
-    pub(super) last_sent: Vec<u8>,
+    /// The last of its packets that was taken, for who repeats or changes it.
+    pub(super) last_taken: Vec<u8>,
     pub(super) seal: SealKey,
     pub(super) open: OpenKey,
     pub(super) control: RtcpKeys,
@@ -100,7 +100,7 @@ impl Client {
             generation: 0,
             transactions: 0,
             last_check: Check::default(),
-            last_sent: Vec::new(),
+            last_taken: Vec::new(),
             seal: SealKey::new(profile, &theirs.send).expect("a key of the profile's length"),
             open: OpenKey::new(profile, &theirs.receive).expect("a key of the profile's length"),
             control: RtcpKeys::new(&theirs).expect("keys of the profile's lengths"),
@@ -179,7 +179,6 @@ impl Client {
             .seal
             .seal_rtp(&mut packet, header_len, payload, padding, index)?;
         packet.truncate(len);
-        self.last_sent.clone_from(&packet);
         Some(packet)
     }
 

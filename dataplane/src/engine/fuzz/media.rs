@@ -7,6 +7,7 @@ use super::world::World;
 use crate::command::{MediaKind, PayloadKind};
 use crate::id::{Ssrc, TrackId};
 use crate::sim::script::Script;
+use crate::transmit::Path;
 use crate::wire::{ExtensionBlock, RtpHeader, RtpView, VideoCodec};
 
 /// Packets of one operation.
@@ -112,8 +113,18 @@ impl World {
     fn deliver(&mut self, owner: usize, ssrc: u32, index: u64, packet: &[u8]) {
         let client = &self.clients[owner];
         let (worker, path) = (client.worker, client.path);
-        self.delivered.entry(ssrc).or_default().insert(index);
+        // From where its publisher proved nothing, or without keys, it goes nowhere.
+        if self.is_taken(worker, path, packet) {
+            self.delivered.note(ssrc, index);
+            self.clients[owner].last_taken = packet.to_vec();
+        }
+    }
+
+    /// A packet arrives. Whether it was authentic and new.
+    fn is_taken(&mut self, worker: usize, path: Path, packet: &[u8]) -> bool {
+        let before = self.engines[worker].counters.rtp_received;
         self.arrive(worker, path, packet);
+        self.engines[worker].counters.rtp_received > before
     }
 
     /// A packet that was held back arrives, unless it is too late for that.
@@ -123,8 +134,8 @@ impl World {
             return;
         }
         let (owner, ssrc, index, packet) = self.late.swap_remove(chosen);
-        let highest = self.delivered.get(&ssrc).and_then(|all| all.last());
-        let is_in_time = highest.is_none_or(|highest| index + BEHIND_MAX > *highest);
+        let highest = self.delivered.highest(ssrc);
+        let is_in_time = highest.is_none_or(|highest| index + BEHIND_MAX > highest);
         if is_in_time && self.clients[owner].is_here {
             self.deliver(owner, ssrc, index, &packet);
         }
@@ -182,15 +193,14 @@ impl World {
             padding: false,
         };
         let packet = self.clients[owner].seal_rtp(&header, &block, &payload, 0, index);
-        let highest = self.delivered.get(&ssrc).and_then(|all| all.last());
-        let is_in_time = highest.is_some_and(|highest| lost + BEHIND_MAX > *highest);
+        let highest = self.delivered.highest(ssrc);
+        let is_in_time = highest.is_some_and(|highest| lost + BEHIND_MAX > highest);
         if let Some(packet) = packet {
             let client = &self.clients[owner];
             let (worker, path) = (client.worker, client.path);
-            if is_in_time {
-                self.delivered.entry(ssrc).or_default().insert(lost);
+            if self.is_taken(worker, path, &packet) && is_in_time {
+                self.delivered.note(ssrc, lost);
             }
-            self.arrive(worker, path, &packet);
         }
     }
 
@@ -254,15 +264,11 @@ impl World {
         };
         let (at, mask) = (script.short(), script.byte());
         let client = &self.clients[index];
-        let mut packet = client.last_sent.clone();
+        let mut packet = client.last_taken.clone();
         let (worker, path) = (client.worker, client.path);
-        let is_delivered = self.late.iter().all(|(_, _, _, late)| *late != packet);
         let len = packet.len().max(1);
         if let Some(byte) = packet.get_mut(usize::from(at) % len) {
             *byte ^= mask;
-        }
-        if mask == 0 && !is_delivered {
-            return;
         }
         let before = self.engines[worker].counters.rtp_received;
         self.arrive(worker, path, &packet);

@@ -96,16 +96,14 @@ impl World {
         if self.engines[worker].counters.stun_answered == before {
             return false;
         }
-        let others = self
-            .clients
-            .iter_mut()
-            .filter(|other| other.worker == worker);
-        for other in others {
-            other.proven.retain(|known| *known != path);
-            other.media.take_if(|known| *known == path);
+        for (number, other) in self.clients.iter_mut().enumerate() {
+            if number != index && other.worker == worker {
+                other.proven.retain(|known| *known != path);
+                other.media.take_if(|known| *known == path);
+            }
         }
         let client = self.client(index);
-        if client.proven.len() < PROVEN_MAX {
+        if client.proven.len() < PROVEN_MAX && !client.proven.contains(&path) {
             client.proven.push(path);
         }
         if check.nominates {
@@ -443,9 +441,12 @@ impl World {
             layer => Quality::Layer(layer - 3),
         };
         let worker = self.clients[named.0].worker;
-        let Some(sender) = self.stream(named).map(|stream| stream.sender) else {
+        let Some(stream) = self.stream(named) else {
             return;
         };
+        // What comes late for a stream that is switched off is left out without a count.
+        stream.is_loose |= most == Quality::Off;
+        let sender = stream.sender;
         let priority = choices >> 4;
         let preference = Preference { most, priority };
         self.command(worker, Command::Prefer { sender, preference });

@@ -35,9 +35,12 @@ pub(super) struct Run {
     pub(super) track: TrackId,
     /// Which of its sources.
     pub(super) source: u32,
-    /// The lowest of the source's indices, and the highest.
+    /// The first of the source's indices, the lowest, and the highest.
+    pub(super) first: u64,
     pub(super) lowest: u64,
     pub(super) highest: u64,
+    /// Whether the stream was fed otherwise since.
+    pub(super) is_over: bool,
 }
 
 impl Stream {
@@ -60,6 +63,11 @@ impl Stream {
 
     /// It sends this from now on.
     pub(super) fn feed(&mut self, track: Option<TrackId>) {
+        if let Some(run) = self.runs.last_mut()
+            && self.feed != track
+        {
+            run.is_over = true;
+        }
         self.feed = track;
         self.fed.extend(track);
     }
@@ -67,7 +75,7 @@ impl Stream {
     /// The next packet came of this source's number.
     pub(super) fn note(&mut self, track: TrackId, source: u32, number: u64) {
         if let Some(run) = self.runs.last_mut()
-            && (run.track, run.source) == (track, source)
+            && (run.track, run.source, run.is_over) == (track, source, false)
         {
             run.lowest = run.lowest.min(number);
             run.highest = run.highest.max(number);
@@ -76,8 +84,10 @@ impl Stream {
         self.runs.push(Run {
             track,
             source,
+            first: number,
             lowest: number,
             highest: number,
+            is_over: false,
         });
     }
 

@@ -1,7 +1,8 @@
 //! A stream that a client publishes: its encodings, and what was sent of each.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
+use super::stream::Run;
 use crate::command::{
     ExtensionIds, Feed, Format, MediaKind, PayloadKind, SenderFormat, Simulcast, Source, TrackSpec,
 };
@@ -77,8 +78,42 @@ pub(super) struct Sent {
     pub(super) digest: u64,
 }
 
-/// Indices that the engine was given, by SSRC.
-pub(super) type Delivered = HashMap<u32, BTreeSet<u64>>;
+/// Indices that the engine was given, by SSRC, and how many it had been given before.
+#[derive(Default)]
+pub(super) struct Delivered {
+    sources: HashMap<u32, BTreeMap<u64, u64>>,
+    count: u64,
+}
+
+impl Delivered {
+    /// The engine is given a packet.
+    pub(super) fn note(&mut self, ssrc: u32, index: u64) {
+        let source = self.sources.entry(ssrc).or_default();
+        source.entry(index).or_insert(self.count);
+        self.count += 1;
+    }
+
+    /// The highest index of a source.
+    pub(super) fn highest(&self, ssrc: u32) -> Option<u64> {
+        let (highest, _) = self.sources.get(&ssrc)?.last_key_value()?;
+        Some(*highest)
+    }
+
+    /// How many of a run's indices the engine did not get, or not for this stream: before the run began,
+    /// or, where it is over, when it had the run's highest already, too late to leave.
+    pub(super) fn missing(&self, run: &Run) -> u64 {
+        let all = run.highest - run.lowest + 1;
+        let Some(source) = self.sources.get(&run.source) else {
+            return all;
+        };
+        let first = source.get(&run.first).copied().unwrap_or(0);
+        let last = source.get(&run.highest).filter(|_| run.is_over);
+        let last = last.copied().unwrap_or(u64::MAX);
+        let owed = source.range(run.lowest..=run.highest);
+        let owed = owed.filter(|(_, count)| (first..=last).contains(*count));
+        all - owed.count() as u64
+    }
+}
 
 impl Track {
     /// Whether its subscribers get its payloads byte for byte.
