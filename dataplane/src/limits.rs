@@ -187,6 +187,10 @@ pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(5);
 /// A peer without a valid check for this long is gone (RFC 7675 section 5.1).
 pub const CONSENT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// A report that makes a longer round trip is mistaken or a lie, and is not believed: what is missing would not be
+/// asked for again for hours.
+pub const ROUND_TRIP_MAX: Duration = Duration::from_secs(10);
+
 /// A session that no check ever reached ends after this long.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 

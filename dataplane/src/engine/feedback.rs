@@ -8,6 +8,7 @@ use super::resend::{NotResent, Resend};
 use super::session::SessionKey;
 use super::track::TrackKey;
 use crate::id::Ssrc;
+use crate::limits::ROUND_TRIP_MAX;
 use crate::srtp::RtcpRefused;
 use crate::wire::rtcp::{self, ReportBlock, RtcpPacket};
 
@@ -143,6 +144,9 @@ impl Engine {
             return;
         };
         let sample = middle_to_duration(travelled);
+        if sample > ROUND_TRIP_MAX {
+            return;
+        }
         let rtt = session.rtt.map_or(sample, |rtt| (rtt * 7 + sample) / 8);
         session.rtt = Some(rtt);
         if let Some(downlink) = &mut session.downlink {
