@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::RoomName;
 use crate::node::{PersonId, RoomEvent};
 use crate::quality::Quality;
-use crate::ws::{CHAT_CHARS_MAX, to_text};
+use crate::ws::{CHAT_CHARS_MAX, brief, to_text};
 
 /// What a client says on its control channel.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -37,8 +37,10 @@ impl ChannelMessage {
     /// # Errors
     /// A sentence that says what is wrong, for the client.
     pub fn parse(message: &[u8]) -> Result<ChannelMessage, String> {
-        let message: ChannelMessage = serde_json::from_slice(message)
-            .map_err(|error| format!("this is no message of the control channel: {error}"))?;
+        let message: ChannelMessage = serde_json::from_slice(message).map_err(|error| {
+            let problem = brief(&error);
+            format!("this is no message of the control channel: {problem}")
+        })?;
         match &message {
             ChannelMessage::Chat { text } if text.chars().count() > CHAT_CHARS_MAX => {
                 Err(format!("`text` has at most {CHAT_CHARS_MAX} characters"))
@@ -114,6 +116,10 @@ mod tests {
             assert!(error.contains(reason), "{error}");
         }
         assert!(ChannelMessage::parse(&[0xff, 0xfe]).is_err());
+        // What the client wrote is not sent back to it at length.
+        let unknown = format!(r#"{{"type":"{}"}}"#, "x".repeat(60_000));
+        let error = ChannelMessage::parse(unknown.as_bytes()).unwrap_err();
+        assert!(error.len() < 512, "{} bytes", error.len());
     }
 
     #[test]

@@ -13,6 +13,8 @@ use crate::quality::Quality;
 
 /// Longest text of a chat message, characters.
 pub(crate) const CHAT_CHARS_MAX: usize = 2_000;
+/// Longest description of what is wrong with a message, characters.
+const PROBLEM_CHARS_MAX: usize = 200;
 /// Longest resume token that is looked up, bytes: ours are shorter.
 const TOKEN_LEN_MAX: usize = 256;
 
@@ -122,7 +124,7 @@ impl ClientMessage {
     /// Reads a text frame.
     pub(super) fn parse(text: &str) -> Result<ClientMessage, BadMessage> {
         let value: Value =
-            serde_json::from_str(text).map_err(|e| BadMessage::NotJson(e.to_string()))?;
+            serde_json::from_str(text).map_err(|e| BadMessage::NotJson(brief(&e)))?;
         let kind = value
             .get("type")
             .and_then(Value::as_str)
@@ -169,8 +171,13 @@ impl ClientMessage {
 fn fields<T: DeserializeOwned>(kind: &str, value: Value) -> Result<T, BadMessage> {
     serde_json::from_value(value).map_err(|e| BadMessage::BadField {
         kind: kind.to_owned(),
-        problem: e.to_string(),
+        problem: brief(&e),
     })
+}
+
+/// What is wrong with a message, in so many characters: the whole may quote all that the client wrote.
+pub(crate) fn brief(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(PROBLEM_CHARS_MAX).collect()
 }
 
 /// What the server says, besides room events, which are messages as they are.

@@ -19,5 +19,5 @@ mod tests;
 pub(crate) use connection::upgrade;
 #[cfg(feature = "fuzz")]
 pub use fuzz::conversation;
-pub(crate) use message::{CHAT_CHARS_MAX, to_text};
+pub(crate) use message::{CHAT_CHARS_MAX, brief, to_text};
 pub use protocol::{Action, CloseCode, Joined, Protocol};
