@@ -28,8 +28,8 @@ pub(super) const SESSIONS_MAX: usize = 5;
 const STEPS_MAX: usize = 20_000;
 
 /// How often a driver whose socket is full asks at one instant, and how long it waits then.
-const STUCK_MAX: usize = 100;
-const STUCK: Duration = Duration::from_millis(1);
+const STUCK_MAX: usize = 20;
+const STUCK: Duration = Duration::from_millis(20);
 
 /// Everything.
 pub(super) struct World {
@@ -171,6 +171,9 @@ impl World {
             if self.sends_max < usize::MAX && steps >= STUCK_MAX {
                 // What is due cannot leave: a driver waits for its socket, and time goes on.
                 (self.now, steps) = (self.now + STUCK, 0);
+                if self.now >= end {
+                    break;
+                }
             }
             for engine in &mut self.engines {
                 if engine.poll_timeout().is_some_and(|due| due <= self.now) {
