@@ -31,8 +31,8 @@ pub(crate) struct Database {
     now: Duration,
     ahead: Duration,
     last: Stamp,
-    /// When a node last wrote a document, and by which connection.
-    written: BTreeMap<Path, (Stamp, Way)>,
+    /// When a node last wrote a document, by which connection, and whether it deleted it.
+    written: BTreeMap<Path, (Stamp, Way, bool)>,
     /// Which node answered each offer, by document and offer.
     answers: BTreeMap<(String, String), usize>,
     /// What was changed since it was last asked.
@@ -79,7 +79,7 @@ impl Database {
         let stamp = Stamp(self.stamp().0.max(self.last.0 + 1));
         self.last = stamp;
         if let Writer::Node(way) = writer {
-            self.check_gap(stamp, way, &write.path);
+            self.check_gap(stamp, way, write);
         }
         match &write.change {
             Change::Delete => {
@@ -104,11 +104,16 @@ impl Database {
         Written::Done(stamp)
     }
 
-    /// A node cannot know what it wrote before it lost its connection or its life.
-    fn check_gap(&mut self, stamp: Stamp, way: Way, path: &Path) {
-        let last = self.written.insert(path.clone(), (stamp, way));
-        let is_known = |last: &Way| *last == way || last.node != way.node;
-        if let Some((last, _)) = last.filter(|(_, last)| is_known(last)) {
+    /// A node cannot know what it wrote before it lost its connection or its life, nor when another deleted
+    /// what it finds gone.
+    fn check_gap(&mut self, stamp: Stamp, way: Way, write: &Write) {
+        let path = &write.path;
+        let is_over = matches!(write.change, Change::Delete);
+        let last = self.written.insert(path.clone(), (stamp, way, is_over));
+        let is_known =
+            |last: Way, is_over: bool| last == way || (last.node != way.node && !is_over);
+        let last = last.filter(|(_, last, is_over)| is_known(*last, *is_over));
+        if let Some((last, ..)) = last {
             let gap = stamp.since(last);
             assert!(
                 gap >= WRITE_GAP,

@@ -215,8 +215,7 @@ impl World {
         let may_offer = paper.kind == Kind::Member
             && paper.is_dirty
             && paper.offered_at.is_none()
-            && !state.has_plan
-            && call.is_connected();
+            && !state.has_plan;
         let mut wanted: Vec<String> = tracks_of(&paper.roster, &paper.id)
             .into_iter()
             .map(|(id, _)| id)
