@@ -44,8 +44,13 @@ impl Rooms {
     }
 
     fn on_connected(&mut self, session: SessionId) {
-        let owner = self.sessions.get(&session).map(|session| &session.owner);
-        if let Some(Owner::Page(person)) = owner {
+        let Some(session) = self.sessions.get(&session) else {
+            return;
+        };
+        if let Some(duty) = self.workers.get_mut(session.worker) {
+            duty.handle_connected();
+        }
+        if let Owner::Page(person) = &session.owner {
             let (person, event) = (person.clone(), RoomEvent::Connected);
             self.effects.push_back(Effect::Notify { person, event });
         }

@@ -44,6 +44,8 @@ pub(super) struct Duty {
     busy: Load,
     /// Sessions that began since the last reports, the newest first.
     begun: [u64; REPORTS_UNTIL_FELT],
+    /// Those that connected since then.
+    connected: [u64; REPORTS_UNTIL_FELT],
     /// Sessions that live there.
     sessions: usize,
     /// Whether that is more than it can do.
@@ -60,9 +62,11 @@ impl Duty {
         self.forget_failures(now);
         self.busy = report.load;
         self.overload.handle_report(report);
-        self.begun.rotate_right(1);
-        if let Some(newest) = self.begun.first_mut() {
-            *newest = 0;
+        for counts in [&mut self.begun, &mut self.connected] {
+            counts.rotate_right(1);
+            if let Some(newest) = counts.first_mut() {
+                *newest = 0;
+            }
         }
     }
 
@@ -98,6 +102,13 @@ impl Duty {
         }
     }
 
+    /// A session there connected.
+    pub(super) fn handle_connected(&mut self) {
+        if let Some(newest) = self.connected.first_mut() {
+            *newest += 1;
+        }
+    }
+
     /// A session that lived there is over.
     pub(super) fn handle_end(&mut self) {
         self.sessions = self.sessions.saturating_sub(1);
@@ -110,16 +121,18 @@ impl Duty {
     }
 
     /// A crowd that comes within a second or two is more than it can do before a report says so: newcomers
-    /// are taken to need what those need who are there.
+    /// are taken to need what those need who are there. One who has not connected needs nothing yet, and tells
+    /// nothing.
     fn fills_up(&self) -> Option<String> {
         let busy = u64::from(self.busy.0);
         let sessions = self.sessions as u64;
-        let newcomers = self.newcomers().min(sessions);
+        let newcomers = self.connected.iter().sum::<u64>().min(sessions);
         let felt = (sessions - newcomers).max(1);
         let each = (busy / felt).min(SESSION_PERMILLE_MAX);
         let expected = busy + newcomers * each;
-        let full = busy >= TELLING_PERMILLE && expected >= u64::from(LOAD_MAX.0);
-        full.then(|| format!("{newcomers} came within seconds, and may be all that it can take"))
+        let is_full = busy >= TELLING_PERMILLE && expected >= u64::from(LOAD_MAX.0);
+        (is_full && newcomers > 0)
+            .then(|| format!("{newcomers} came within seconds, and may be all that it can take"))
     }
 
     /// Sessions that may not show in what is measured yet.
@@ -228,6 +241,7 @@ mod tests {
         let mut came = 0;
         while duty.overload().is_none() && came < 1_000 {
             duty.handle_begin();
+            duty.handle_connected();
             came += 1;
         }
         came
@@ -243,6 +257,7 @@ mod tests {
         }
         for _ in 0..20 {
             duty.handle_begin();
+            duty.handle_connected();
         }
         for _ in 0..REPORTS_UNTIL_FELT {
             report(&mut duty, now, 400);
@@ -263,11 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn x_13_who_has_only_offered_counts_for_nothing() {
+        let now = Instant::now();
+        let mut duty = Duty::default();
+        for _ in 0..2_000 {
+            duty.handle_begin();
+        }
+        report(&mut duty, now, 890);
+        assert_eq!(duty.overload(), None);
+    }
+
+    #[test]
     fn x_13_a_few_who_come_are_let_in_however_little_is_known() {
         let now = Instant::now();
         let mut duty = Duty::default();
         // Somebody else's program takes the core.
         duty.handle_begin();
+        duty.handle_connected();
         for _ in 0..REPORTS_UNTIL_FELT {
             report(&mut duty, now, 500);
         }
