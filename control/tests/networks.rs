@@ -387,7 +387,7 @@ async fn a_step_down_is_followed_within_a_second() {
 
 #[tokio::test]
 async fn a_path_that_loses_every_tenth_packet_shows_the_picture_all_the_same() {
-    best_of_three(|| a_path_that_loses(VP8_SIMULCAST, 20)).await;
+    best_of_three(|| a_path_that_loses(VP8_SIMULCAST, 40)).await;
 }
 
 #[tokio::test]
