@@ -135,15 +135,10 @@ impl Duty {
             .then(|| format!("{newcomers} came within seconds, and may be all that it can take"))
     }
 
-    /// Sessions that may not show in what is measured yet.
-    fn newcomers(&self) -> u64 {
-        self.begun.iter().sum()
-    }
-
     /// What it has to do, in thousandths of its time: as measured, and what is to be expected of
     /// who has just come.
     fn permille(&self) -> u64 {
-        u64::from(self.busy.0) + SESSION_PERMILLE * self.newcomers()
+        u64::from(self.busy.0) + SESSION_PERMILLE * self.begun.iter().sum::<u64>()
     }
 
     /// Whether nobody more can go there.

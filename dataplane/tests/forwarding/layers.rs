@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use dataplane::command::{
-    Command, ExtensionIds, Feed, Format, MediaKind, PayloadKind, Preference, Quality, SenderFormat,
-    Simulcast, Source, TrackSpec,
+    Command, ExtensionIds, Feed, Format, PayloadKind, Preference, Quality, SenderFormat, Simulcast,
+    Source, TrackSpec,
 };
 use dataplane::event::{Event, Sent};
 use dataplane::id::{PayloadType, Rid, SenderId, Ssrc, TrackId};
@@ -123,8 +123,6 @@ struct Scene {
 impl Scene {
     fn new(simulcast: Simulcast) -> Scene {
         let mut world = World::new();
-        let mut publisher = Peer::connect(&mut world, 1);
-        let subscriber = Peer::connect(&mut world, 2);
         let has_rids = matches!(simulcast, Simulcast::Rids(_));
         let mut track = simulcast_track(simulcast);
         if !has_rids {
@@ -135,20 +133,7 @@ impl Scene {
                 })
                 .collect();
         }
-        world.command(Command::Publish {
-            session: publisher.session,
-            track: Box::new(track),
-        });
-        let mut outgoing = sender(1, MediaKind::Video, true);
-        outgoing.extensions.audio_level = None;
-        world.command(Command::AddSender {
-            session: subscriber.session,
-            sender: Box::new(outgoing),
-        });
-        world.command(Command::Feed {
-            sender: SenderId(1),
-            source: Some(video_feed(1)),
-        });
+        let (mut publisher, subscriber) = watched(&mut world, track, picture_sender());
         publisher.receive(&mut world);
         let encodings = RIDS.iter().enumerate();
         Scene {

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use dataplane::command::{
-    Command, ExtensionIds, Format, MediaKind, PayloadKind, Preference, Quality, TrackSpec,
+    Command, ExtensionIds, Format, PayloadKind, Preference, Quality, TrackSpec,
 };
 use dataplane::id::SenderId;
 use dataplane::wire::{VideoCodec, vp9};
@@ -29,8 +29,6 @@ struct Scene {
 impl Scene {
     fn new() -> Scene {
         let mut world = World::new();
-        let mut publisher = Peer::connect(&mut world, 1);
-        let subscriber = Peer::connect(&mut world, 2);
         let format = Format {
             payload: PayloadKind::Video(VideoCodec::Vp9),
             ..video_format()
@@ -43,20 +41,7 @@ impl Scene {
             },
             ..video_track(1)
         };
-        world.command(Command::Publish {
-            session: publisher.session,
-            track: Box::new(track),
-        });
-        let mut outgoing = sender(1, MediaKind::Video, true);
-        outgoing.extensions.audio_level = None;
-        world.command(Command::AddSender {
-            session: subscriber.session,
-            sender: Box::new(outgoing),
-        });
-        world.command(Command::Feed {
-            sender: SenderId(1),
-            source: Some(video_feed(1)),
-        });
+        let (mut publisher, subscriber) = watched(&mut world, track, picture_sender());
         publisher.receive(&mut world);
         Scene {
             world,

@@ -549,18 +549,27 @@ pub(crate) fn video_feed(track: u64) -> Feed {
 
 /// A publisher of video track 1, and a subscriber with sender 1 that is fed by it.
 pub(crate) fn video_pair(world: &mut World, rtx: bool) -> (Peer, Peer) {
+    watched(world, video_track(1), sender(1, MediaKind::Video, rtx))
+}
+
+/// A publisher of this track 1, and a subscriber with this sender 1 that is fed by it.
+pub(crate) fn watched(world: &mut World, track: TrackSpec, sender: SenderSpec) -> (Peer, Peer) {
     let publisher = Peer::connect(world, 1);
     let subscriber = Peer::connect(world, 2);
-    let (session, track) = (publisher.session, Box::new(video_track(1)));
+    let (session, track) = (publisher.session, Box::new(track));
     world.command(Command::Publish { session, track });
-    let (session, sender) = (
-        subscriber.session,
-        Box::new(sender(1, MediaKind::Video, rtx)),
-    );
+    let (session, sender) = (subscriber.session, Box::new(sender));
     world.command(Command::AddSender { session, sender });
     world.command(Command::Feed {
         sender: SenderId(1),
         source: Some(video_feed(1)),
     });
     (publisher, subscriber)
+}
+
+/// A sender of pictures only, with retransmissions.
+pub(crate) fn picture_sender() -> SenderSpec {
+    let mut outgoing = sender(1, MediaKind::Video, true);
+    outgoing.extensions.audio_level = None;
+    outgoing
 }
