@@ -173,9 +173,10 @@ pub async fn serve(config: Config, start: Start) -> Result<(), ServeError> {
         .firestore
         .as_ref()
         .map(|firestore| desk_config(&config, firestore, media_port, &addresses, http));
+    let requests = await_upgrade(&config, &begun.listener, &begun.dataplane)?;
+    // Whoever reads this may count on all that was asked for, the upgrade socket too.
     greet(&config, http, workers, &addresses, desk.as_ref());
 
-    let requests = await_upgrade(&config, &begun.listener, &begun.dataplane)?;
     let node = Arc::new(node_over(
         &config,
         &addresses,
