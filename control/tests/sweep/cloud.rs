@@ -16,6 +16,7 @@ use crate::world::{Event, World};
 const CUT: &str = "no route";
 
 /// Something on its way between a node, or a page, and the database.
+#[derive(Debug)]
 pub(crate) enum Reply {
     Up(Way),
     Hear(Way, Vec<Heard>),

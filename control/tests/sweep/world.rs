@@ -33,6 +33,7 @@ const REPORT_SPAN: Duration = Duration::from_millis(50);
 const TURNS_MAX: u32 = 10_000;
 
 /// Something that happens.
+#[derive(Debug)]
 pub(crate) enum Event {
     /// A timer fires.
     Wake(Owner),
@@ -107,6 +108,9 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
 }
 
+/// So many things never happen at one moment.
+const AT_ONCE_MAX: u64 = 1_000_000;
+
 impl World {
     #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
     pub(crate) fn new(plan: Plan) -> World {
@@ -166,7 +170,10 @@ impl World {
     /// Time passes.
     pub(crate) fn run(&mut self, span: Duration) {
         let end = self.now + span;
+        let mut at_once = 0;
         while let Some((at, event)) = self.queue.pop(end) {
+            at_once = if at == self.now { at_once + 1 } else { 0 };
+            assert!(at_once < AT_ONCE_MAX, "time stands still at {event:?}");
             self.now = at;
             self.tally.events += 1;
             self.on_event(event);

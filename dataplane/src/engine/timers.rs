@@ -144,6 +144,10 @@ impl Engine {
         while let Some(key) = self.timers.take_paced(now) {
             self.end_pace(key);
         }
+        // Where nothing can be sent, nobody asks for bursts, and what was held would be due for ever.
+        if self.hold.due().is_some_and(|due| due <= now) {
+            self.wake_subscribers(now);
+        }
         self.fire_keyframes(now);
         self.fire_speakers(now);
         if self.timers.report_at <= now {

@@ -196,6 +196,19 @@ fn a_busy_worker_sends_voices_together_and_none_later_than_the_bound() {
 }
 
 #[test]
+fn what_was_held_is_not_due_for_ever_where_nothing_can_be_sent() {
+    let mut world = World::new();
+    let (mut people, _listener) = voices(&mut world, 1);
+    world.engine.handle_load(HOLD_LOAD_FULL);
+    speak(&mut world, &mut people[0], 1, 31);
+    assert!(world.bursts.is_empty(), "it is held");
+    let due = world.engine.poll_timeout().unwrap();
+    // The socket is full: nobody asks for what may leave now.
+    world.engine.handle_timeout(due);
+    assert!(world.engine.poll_timeout().is_some_and(|next| next > due));
+}
+
+#[test]
 fn the_hold_grows_with_the_load() {
     let mut world = World::new();
     let (mut people, _listener) = voices(&mut world, 1);

@@ -117,7 +117,7 @@ impl Desk {
             return;
         };
         seat.version = Some(document.updated);
-        let claimed = seat.claimed;
+        let (claimed, mark) = (seat.claimed, seat.mark);
         let ours = paper::answer(fields) == seat.answer;
         if paper::is_hung_up(fields) {
             self.counters.hung_up += 1;
@@ -137,6 +137,9 @@ impl Desk {
             if !claimed && !paper::is_work(fields) {
                 self.drop_seat(now, id);
             }
+        } else if owner != self.config.node && paper::mark(fields) != mark {
+            // The page has given the session up: it offered anew while we were taken for dead, and heard of that.
+            self.drop_seat(now, id);
         } else if owner != self.config.node && !self.station.is_replaced() {
             self.reclaim(now, id, document);
         }

@@ -206,6 +206,25 @@ fn a_node_cut_off_for_long_claims_back_what_nobody_took() {
 }
 
 #[test]
+fn a_node_cut_off_for_long_gives_up_whom_others_refused_meanwhile() {
+    let mut world = World::three(58);
+    fill(&mut world);
+    let node = world.server("room0");
+    world.disconnect(node);
+    world.run(SECOND * 60);
+    world.offer_again("p0-0");
+    world.run(SECOND * 20);
+    let refused = world.text("p0-0", "error");
+    assert!(refused.contains("is gone"), "{refused}");
+    world.connect(node);
+    world.run(SECOND * 20);
+    assert!(world.holder("room0") == Some(node), "the room is kept");
+    let mut sessions = world.nodes[node].sessions.keys();
+    assert!(!sessions.any(|id| id.0 == "p0-0"));
+    assert_eq!(world.text("p0-0", "error"), refused);
+}
+
+#[test]
 fn a_database_that_forgets_everything_ends_no_meeting() {
     let mut world = World::three(59);
     fill(&mut world);
