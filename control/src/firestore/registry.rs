@@ -115,6 +115,12 @@ impl Registry {
         self.nodes.get(id)
     }
 
+    /// How long a claim of this node lasts.
+    #[must_use]
+    pub fn lease(&self, id: &str) -> Duration {
+        self.node(id).map_or(LEASE_DEFAULT, |node| node.lease)
+    }
+
     /// All nodes by id.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {
         self.nodes.iter().map(|(id, node)| (id.as_str(), node))

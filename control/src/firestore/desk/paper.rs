@@ -30,6 +30,15 @@ pub(super) fn owner(fields: &Fields) -> &str {
     text(fields, field::OWNER)
 }
 
+/// Until when its node meant to serve it, as it said when it began to.
+#[must_use]
+pub(super) fn lease_end(fields: &Fields) -> Stamp {
+    match fields.get(field::LEASE_UNTIL) {
+        Some(Value::Time(end)) => Stamp(*end),
+        _ => Stamp::default(),
+    }
+}
+
 /// The answer; empty if there is none.
 #[must_use]
 pub(super) fn answer(fields: &Fields) -> &str {
@@ -77,6 +86,13 @@ pub(super) fn since_done(fields: &Fields, at: Stamp) -> Option<Duration> {
     };
     let written = expire_us.saturating_sub(Stamp(0).after(limits::EXPIRE_AFTER).0);
     Some(at.since(Stamp(written)))
+}
+
+/// How long ago its owner wrote that it serves the document, if leases of that owner last so long.
+#[must_use]
+pub(super) fn since_claimed(fields: &Fields, at: Stamp, lease: Duration) -> Option<Duration> {
+    let written = Stamp(lease_end(fields).0.saturating_sub(Stamp(0).after(lease).0));
+    (written > Stamp::default() && written <= at).then(|| at.since(written))
 }
 
 /// What the owner writes who serves the document.

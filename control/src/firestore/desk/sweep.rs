@@ -134,7 +134,9 @@ impl Desk {
         }
         let left: Vec<&Document> = documents
             .iter()
-            .filter(|document| self.is_left(&node, document))
+            .filter(|document| {
+                self.is_left(&node, document) && !self.is_younger(now, &node, document)
+            })
             .collect();
         let count = left.len();
         for document in left {
@@ -182,6 +184,13 @@ impl Desk {
             }
             Collection::Nodes => false,
         }
+    }
+
+    /// Whether the node claimed the document after it was taken for dead: it lives.
+    fn is_younger(&self, now: Instant, node: &str, document: &Document) -> bool {
+        let begun = self.sweeps.active.get(node).and_then(|sweep| sweep.version);
+        begun.is_some_and(|begun| document.updated > begun)
+            && paper::lease_end(&document.fields) > self.at(now)
     }
 
     /// The write that tells a page that its node is gone, or deletes a room.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use signaling::firestore::{Kind, Request};
+use signaling::firestore::{Fields, Kind, Request};
 use signaling::name::RoomName;
 
 use super::cases::Case;
@@ -52,8 +52,8 @@ impl Desk {
         let Some(at) = self.clock.at(now) else {
             return Verdict::Look(now + limits::TICK);
         };
-        let rest = paper::since_done(fields, at).map(outbox::rest_of_gap);
-        if let Some(rest) = rest.filter(|rest| !rest.is_zero()) {
+        let rest = self.rest_of_gap(at, fields);
+        if !rest.is_zero() {
             return Verdict::Look(now + rest);
         }
         if at.since(document.updated) > limits::OFFER_AGE_MAX {
@@ -63,6 +63,17 @@ impl Desk {
             Err(bad) => self.refuse_in_turn(now, at, case, id, bad.to_string()),
             Ok(request) => self.place(now, at, id, case, document, request),
         }
+    }
+
+    /// How long nobody should write the document, because another node did not long ago.
+    fn rest_of_gap(&self, at: Stamp, fields: &Fields) -> Duration {
+        let owner = paper::owner(fields);
+        let lease = self.registry.lease(owner);
+        let claimed = paper::since_claimed(fields, at, lease).filter(|_| owner != self.config.node);
+        let written = [paper::since_done(fields, at), claimed]
+            .into_iter()
+            .flatten();
+        written.map(outbox::rest_of_gap).max().unwrap_or_default()
     }
 
     /// An offer that names its room.
