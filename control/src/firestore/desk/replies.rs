@@ -117,7 +117,7 @@ impl Desk {
             return;
         };
         seat.version = Some(document.updated);
-        let (claimed, mark) = (seat.claimed, seat.mark);
+        let claimed = seat.claimed;
         let ours = paper::answer(fields) == seat.answer;
         if paper::is_hung_up(fields) {
             self.counters.hung_up += 1;
@@ -137,8 +137,8 @@ impl Desk {
             if !claimed && !paper::is_work(fields) {
                 self.drop_seat(now, id);
             }
-        } else if owner != self.config.node && paper::mark(fields) != mark {
-            // The page has given the session up: it offered anew while we were taken for dead, and heard of that.
+        } else if owner != self.config.node && !ours {
+            // The page has given the session up: it offered anew while we were taken for dead, and was told no.
             self.drop_seat(now, id);
         } else if owner != self.config.node && !self.station.is_replaced() {
             self.reclaim(now, id, document);
