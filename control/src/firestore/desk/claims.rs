@@ -261,7 +261,8 @@ impl Desk {
         unopened
     }
 
-    /// A document of the work set has this version; if we serve it, its owner may be another now.
+    /// A document of the work set has this version; if we serve it, its owner may be another now, or its page have
+    /// been refused by another.
     pub(super) fn note_version(
         &mut self,
         now: Instant,
@@ -272,7 +273,8 @@ impl Desk {
         if !self.seats.contains_key(&id) {
             return;
         }
-        if self.is_anothers(now, owner) {
+        let is_refused = paper::is_refused(&document.fields) && owner != self.config.node;
+        if self.is_anothers(now, owner) || is_refused {
             self.drop_seat(now, &id);
         } else if let Some(seat) = self.seats.get_mut(&id) {
             seat.version = seat.version.max(Some(document.updated));
