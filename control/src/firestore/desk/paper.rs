@@ -142,3 +142,19 @@ fn server_fields(owner: &str, error: &str, mark: &str, expire_at: Option<Stamp>)
 fn mark_text(mark: u64) -> String {
     format!("{mark:016x}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_says_by_its_lease_when_it_was_written() {
+        let (lease, at) = (Duration::from_secs(30), Stamp(1_700_000_000_000_000));
+        let fields = served("other", Some("YQ=="), at.after(lease));
+        let since = |ms, lease| since_claimed(&fields, at.after(Duration::from_millis(ms)), lease);
+        assert_eq!(since(200, lease), Some(Duration::from_millis(200)));
+        // Its lease is longer than anybody knows: nobody waits for a time that is to come.
+        assert_eq!(since(200, lease / 2), None);
+        assert_eq!(since_claimed(&Fields::new(), at, lease), None);
+    }
+}
