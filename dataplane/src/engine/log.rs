@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::layers::LayerStamp;
 use crate::command::MediaKind;
 use crate::id::FormatIndex;
-use crate::limits::{AUDIO_LOG_BYTES, AUDIO_LOG_PACKETS, VIDEO_LOG_BYTES, VIDEO_LOG_PACKETS};
+use crate::limits::{
+    AUDIO_LOG_BYTES, AUDIO_LOG_PACKETS, GROUP_AGE_MAX, GROUP_BYTES_MAX, GROUP_LOG_BYTES,
+    GROUP_LOG_PACKETS, GROUP_TURN_BYTES, VIDEO_LOG_BYTES, VIDEO_LOG_PACKETS,
+};
 
 /// One ring of bytes, written in order and overwritten when it comes round, and one of entries.
 ///
@@ -28,6 +31,8 @@ pub(super) struct Log {
     /// Sequence number and arrival number plus one, by the sequence number's low bits.
     by_sequence: Box<[(u64, u64)]>,
     newest: u64,
+    /// Where the last key frame is, in a log that keeps what follows it.
+    group: Option<Group>,
 }
 
 /// What is known of a packet besides its payload.
@@ -76,6 +81,28 @@ pub(super) struct LogSnapshot {
     known: Vec<u8>,
 }
 
+/// Where a log's last key frame is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    /// The first packet of the frame that came last, by arrival, and the frame's timestamp.
+    frame: Option<(u64, u32)>,
+    /// The first packet of the last key frame: its parameter sets, where these come before it.
+    begin: Option<u64>,
+}
+
+impl Group {
+    fn handle_packet(&mut self, arrival: u64, stamp: &Stamp) {
+        let frame = match self.frame {
+            Some(frame) if frame.1 == stamp.timestamp => frame,
+            Some(_) | None => (arrival, stamp.timestamp),
+        };
+        self.frame = Some(frame);
+        if stamp.keyframe {
+            self.begin = Some(frame.0);
+        }
+    }
+}
+
 impl Entry {
     /// Where it begins in all that was ever written: no other packet of the track has that.
     pub(super) fn position(&self) -> u64 {
@@ -98,12 +125,24 @@ impl Entry {
 }
 
 impl Log {
-    /// An empty log of the size for `kind`. The system maps its pages when they are first written.
+    /// An empty log of the size for `kind`.
     pub(super) fn new(kind: MediaKind) -> Log {
-        let (packets, bytes) = match kind {
-            MediaKind::Audio => (AUDIO_LOG_PACKETS, AUDIO_LOG_BYTES),
-            MediaKind::Video => (VIDEO_LOG_PACKETS, VIDEO_LOG_BYTES),
-        };
+        match kind {
+            MediaKind::Audio => Log::sized(AUDIO_LOG_PACKETS, AUDIO_LOG_BYTES),
+            MediaKind::Video => Log::sized(VIDEO_LOG_PACKETS, VIDEO_LOG_BYTES),
+        }
+    }
+
+    /// An empty log for a video whose receivers begin with its last key frame.
+    pub(super) fn keeping_group() -> Log {
+        Log {
+            group: Some(Group::default()),
+            ..Log::sized(GROUP_LOG_PACKETS, GROUP_LOG_BYTES)
+        }
+    }
+
+    /// The system maps its pages when they are first written.
+    fn sized(packets: usize, bytes: usize) -> Log {
         Log {
             bytes: vec![0; bytes].into_boxed_slice(),
             written: 0,
@@ -112,6 +151,7 @@ impl Log {
             tail: 0,
             by_sequence: vec![(0, 0); packets].into_boxed_slice(),
             newest: 0,
+            group: None,
         }
     }
 
@@ -132,9 +172,9 @@ impl Log {
         }
     }
 
-    /// An empty log that goes on with the numbers of another process's.
-    pub(super) fn restore(kind: MediaKind, snapshot: &LogSnapshot) -> Log {
-        let mut log = Log::new(kind);
+    /// This empty log, with the numbers of another process's.
+    pub(super) fn restored(self, snapshot: &LogSnapshot) -> Log {
+        let mut log = self;
         (log.head, log.tail, log.newest) = (snapshot.head, snapshot.head, snapshot.newest);
         let packets = log.by_sequence.len() as u64;
         let bits = snapshot
@@ -232,6 +272,9 @@ impl Log {
         {
             *place = (stamp.sequence, arrival + 1);
         }
+        if let Some(group) = &mut self.group {
+            group.handle_packet(arrival, &stamp);
+        }
         self.head += 1;
         self.tail = self.tail.max(self.head.saturating_sub(packets));
         self.written += payload.end as u64;
@@ -241,6 +284,37 @@ impl Log {
     /// Makes every packet unreadable; numbers go on.
     pub(super) fn forget(&mut self) {
         self.tail = self.head;
+    }
+
+    /// Whether it keeps its last key frame and what follows.
+    pub(super) fn keeps_group(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// Where a reader begins that is to have the last key frame and all that followed: while every packet of it is
+    /// there, and it is no older and no longer than the limits say.
+    pub(super) fn group(&self, now: Instant) -> Option<u64> {
+        let begin = self.group.as_ref()?.begin?;
+        let first = self.entry(begin)?;
+        let age = now.saturating_duration_since(first.stamp.arrived);
+        let is_short = self.written - first.at <= GROUP_BYTES_MAX;
+        (is_short && age <= GROUP_AGE_MAX).then_some(begin)
+    }
+
+    /// A key frame begins with the packet that is reserved next. In a log that keeps groups it is written to the
+    /// beginning of the ring if the group before it lies far enough from there, so that the ring takes no more memory
+    /// than its groups need.
+    pub(super) fn begin_keyframe(&mut self, timestamp: u32) {
+        let Some(group) = &self.group else {
+            return;
+        };
+        let ring = self.bytes.len() as u64;
+        let begins_frame = group.frame.is_none_or(|(_, before)| before != timestamp);
+        let last = group.begin.and_then(|begin| self.entry(begin));
+        let is_far = last.is_some_and(|first| first.at % ring >= GROUP_TURN_BYTES);
+        if begins_frame && is_far {
+            self.written = self.written.next_multiple_of(ring);
+        }
     }
 
     /// The packet that arrived last, while its bytes are there.

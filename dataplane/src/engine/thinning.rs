@@ -24,6 +24,8 @@ pub(super) struct Thinning {
     at_frame_end: bool,
     /// Whether it was left out although it was in time.
     in_time: bool,
+    /// Nothing is late before this: it began with packets that had come long before.
+    excused_until: Option<Instant>,
 }
 
 impl Thinning {
@@ -38,6 +40,22 @@ impl Thinning {
             waits: true,
             ..Thinning::default()
         }
+    }
+
+    /// What is sent next came before, and has until then to reach its receiver.
+    pub(super) fn excuse(&mut self, until: Instant) {
+        *self = Thinning {
+            excused_until: Some(until),
+            ..Thinning::default()
+        };
+    }
+
+    /// Begins anew with another encoding.
+    pub(super) fn renew(&mut self) {
+        *self = Thinning {
+            excused_until: self.excused_until,
+            ..Thinning::default()
+        };
     }
 
     /// Whether nothing but a key frame is missing.
@@ -75,6 +93,7 @@ impl Thinning {
 /// What came before these times is late; nothing is where there is none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Late {
+    now: Instant,
     audio: Option<Instant>,
     video: Option<Instant>,
     keyframe: Option<Instant>,
@@ -84,6 +103,7 @@ impl Late {
     /// As of `now`.
     pub(super) fn new(now: Instant) -> Late {
         Late {
+            now,
             audio: now.checked_sub(AUDIO_LATE),
             video: now.checked_sub(VIDEO_LATE),
             keyframe: now.checked_sub(KEYFRAME_LATE),
@@ -93,6 +113,7 @@ impl Late {
     /// As of `now`, where video waits for its pace.
     pub(super) fn paced(now: Instant) -> Late {
         Late {
+            now,
             audio: now.checked_sub(AUDIO_LATE),
             video: now.checked_sub(VIDEO_LATE_PACED),
             keyframe: now.checked_sub(KEYFRAME_LATE_PACED),
@@ -127,6 +148,10 @@ impl Lateness {
         }
         let is_in_time = !is_before(entry.stamp.arrived, self.late.video);
         if is_in_time && !sender.thinning.waits && !entry.stamp.keyframe {
+            return false;
+        }
+        let excused_until = sender.thinning.excused_until;
+        if excused_until.is_some_and(|until| self.late.now < until) {
             return false;
         }
         let waited_before = sender.thinning.waits;

@@ -223,6 +223,10 @@ impl Engine {
         if !has_keyframes(track.spec.kind) || !has_begun {
             return;
         }
+        if track.is_fed {
+            self.counters.keyframes_not_asked += u64::from(track.keyframe.handle_unheard());
+            return;
+        }
         if track.keyframe.request(now) {
             self.send_picture_loss(key);
         } else if !self.timers.keyframes.contains(&key) {
