@@ -126,18 +126,21 @@ impl Downlink {
     }
 
     /// Much is to leave that waited in a log, until then at the latest.
-    pub(super) fn begin_backlog(&mut self, until: Instant) {
+    pub(super) fn begin_backlog(&mut self, now: Instant, until: Instant) {
         self.backlog_until = Some(until);
-        self.pacer
-            .set_rate(self.estimator.pacing_bps().min(GROUP_PACING_BPS));
+        self.set_pace(now);
     }
 
-    /// Sets the pace by the estimate.
+    /// Sets the pace by the estimate; where there is none, only a backlog has one.
     fn set_pace(&mut self, now: Instant) {
         self.backlog_until = self.backlog_until.filter(|until| now < *until);
-        let bound_bps = self.backlog_until.map_or(u64::MAX, |_| GROUP_PACING_BPS);
         let rate_bps = self.estimator.pacing_bps();
-        self.pacer.set_rate(rate_bps.min(bound_bps));
+        let is_bounded = rate_bps < u64::MAX || self.backlog_until.is_none();
+        self.pacer.set_rate(if is_bounded {
+            rate_bps
+        } else {
+            GROUP_PACING_BPS
+        });
     }
 
     /// Lets everything leave that waits for its pace, until the next feedback.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use super::Engine;
 use super::sender::SenderKey;
+use super::thinning::Thinning;
 use super::track::TrackKey;
 use crate::limits::GROUP_CATCH_UP;
 
@@ -37,10 +38,11 @@ impl Engine {
         let Some(sender) = self.senders.get_mut(key) else {
             return;
         };
-        sender.thinning.excuse(until);
+        sender.thinning = Thinning::default();
+        sender.standing.excused_until = Some(until);
         let session = self.sessions.get_mut(sender.session);
         if let Some(downlink) = session.and_then(|session| session.downlink.as_mut()) {
-            downlink.begin_backlog(until);
+            downlink.begin_backlog(now, until);
         }
         // It does not wait for the next packet.
         self.mark_dirty(track);

@@ -298,7 +298,7 @@ impl Sender {
     /// What it sends from now on shows the same in another encoding.
     pub(super) fn change_track(&mut self, continuation: Continuation) {
         self.numbering.continue_with(continuation);
-        self.thinning.renew();
+        self.thinning = Thinning::default();
         self.protect_indices();
     }
 

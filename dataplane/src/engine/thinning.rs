@@ -24,8 +24,6 @@ pub(super) struct Thinning {
     at_frame_end: bool,
     /// Whether it was left out although it was in time.
     in_time: bool,
-    /// Nothing is late before this: it began with packets that had come long before.
-    excused_until: Option<Instant>,
 }
 
 impl Thinning {
@@ -40,22 +38,6 @@ impl Thinning {
             waits: true,
             ..Thinning::default()
         }
-    }
-
-    /// What is sent next came before, and has until then to reach its receiver.
-    pub(super) fn excuse(&mut self, until: Instant) {
-        *self = Thinning {
-            excused_until: Some(until),
-            ..Thinning::default()
-        };
-    }
-
-    /// Begins anew with another encoding.
-    pub(super) fn renew(&mut self) {
-        *self = Thinning {
-            excused_until: self.excused_until,
-            ..Thinning::default()
-        };
     }
 
     /// Whether nothing but a key frame is missing.
@@ -150,7 +132,7 @@ impl Lateness {
         if is_in_time && !sender.thinning.waits && !entry.stamp.keyframe {
             return false;
         }
-        let excused_until = sender.thinning.excused_until;
+        let excused_until = sender.standing.excused_until;
         if excused_until.is_some_and(|until| self.late.now < until) {
             return false;
         }
