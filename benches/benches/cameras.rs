@@ -41,6 +41,8 @@ impl Cameras {
     fn start(origin: Origin, load: Load, cameras: usize) -> io::Result<Cameras> {
         let place = Placement::One(cpu::MEASURED_CORE);
         let mut crowd = Crowd::start_from(origin, load, cameras, place)?;
+        // Twice: what a feeder lost is told with its next packet.
+        crowd.round(WARM_UP);
         crowd.round(WARM_UP);
         let before = crowd.counters()?.swap_remove(0);
         Ok(Cameras {
@@ -127,7 +129,14 @@ fn main() -> io::Result<()> {
             "srtp_loss",
         ],
     );
-    for cameras in [1, 100, 600] {
+    // Numbers among the arguments are other numbers of cameras.
+    let mut cameras: Vec<usize> = std::env::args()
+        .filter_map(|argument| argument.parse().ok())
+        .collect();
+    if cameras.is_empty() {
+        cameras = vec![1, 100, 600];
+    }
+    for cameras in cameras {
         measure(&table, cameras)?;
     }
     Ok(())
