@@ -302,6 +302,7 @@ fn track_spec(load: &Load, track: TrackId, ssrc: Ssrc) -> TrackSpec {
         nack: load.kind == MediaKind::Video,
         simulcast: Simulcast::None,
         group: None,
+        keeps_group: false,
     }
 }
 

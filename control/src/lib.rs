@@ -23,6 +23,9 @@ pub mod addresses;
 // Who is where, what they publish, and what the engine is to do about it.
 pub mod room;
 
+// Cameras that are pulled into rooms.
+pub mod camera;
+
 // What stands between doors and workers, and what it counts.
 pub mod metrics;
 pub mod node;

@@ -19,6 +19,10 @@ use crate::wire::VideoCodec;
 pub enum Command {
     /// Expect a client: its checks are answered from now on.
     Open(Box<SessionSpec>),
+    /// Expect the packets of a feed: a publisher without a transport, such as a camera. Nothing is ever sent to it,
+    /// it counts as connected, and it is closed by [`Command::Close`]. What makes it heard are
+    /// [`Command::Publish`] and [`Engine::handle_feed`](crate::engine::Engine::handle_feed).
+    OpenFeed(Box<FeedSpec>),
     /// End a session: its tracks and senders go with it, the peer gets a DTLS `close_notify`.
     Close {
         /// The session.
@@ -160,6 +164,15 @@ pub struct SessionSpec {
     pub cname: String,
 }
 
+/// A feed to expect: a session whose packets come from this process.
+#[derive(Clone, Debug)]
+pub struct FeedSpec {
+    /// Its id.
+    pub session: SessionId,
+    /// The canonical name of its streams (RFC 3550 section 6.5.1), as in [`SessionSpec::cname`].
+    pub cname: String,
+}
+
 /// ICE credentials (RFC 8445 section 5.3). We are ICE-lite, so the remote password is never used.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IceSpec {
@@ -239,6 +252,10 @@ pub struct TrackSpec {
     pub simulcast: Simulcast,
     /// Whose voices it competes with, where only the loudest are forwarded. Without one it always is.
     pub group: Option<GroupId>,
+    /// Whether receivers begin with its last key frame and all that followed, where its log still has them, instead
+    /// of with what comes next. For video whose publisher gives no key frame when asked; its log is larger for it.
+    #[serde(default)]
+    pub keeps_group: bool,
 }
 
 /// How the encodings of one picture are told apart. At most

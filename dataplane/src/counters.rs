@@ -48,6 +48,10 @@ counters! {
     bytes_sent,
     /// Key frames asked of publishers.
     keyframe_requests,
+    /// Key frames that somebody needed of a feed, which cannot be asked; counted once until the next one came.
+    keyframes_not_asked,
+    /// Packets taken from feeds, RTP and RTCP.
+    feed_received,
     /// NACKed packet numbers sent to publishers.
     nacks_sent,
     /// Transport-wide feedbacks sent to publishers: when their packets arrived.
@@ -100,6 +104,10 @@ counters! {
     drop_stun_path_held,
     /// Dropped: media of a client that sends far more than it was told it may.
     drop_over_rate,
+    /// Dropped: from a feed, for a session that is not there or is none.
+    drop_feed_unknown,
+    /// Dropped on the way from a feed: the worker's queue was full.
+    drop_feed_queue_full,
     /// Dropped: malformed RTP.
     drop_rtp_malformed,
     /// Dropped: malformed RTCP.

@@ -11,6 +11,7 @@
 //!   lane   ◄── Engine::poll_dtls       DTLS datagrams and data channels, for the handshake threads
 //!   control◄── Engine::poll_event      sessions opening and closing, who speaks
 //!   others ◄─► Engine::poll_relay, handle_relay   packets for the engines of other workers
+//!   feeders ─► Engine::handle_feed     packets of publishers without a transport, such as cameras
 //! ```
 //!
 //! What a subscriber's network carries is worked out by [`estimate`], which knows packets by number and size only.

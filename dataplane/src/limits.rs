@@ -101,6 +101,33 @@ pub const AUDIO_LOG_PACKETS: usize = 64;
 /// Bytes of a video track's log: every packet of it may have full size.
 pub const VIDEO_LOG_BYTES: usize = VIDEO_LOG_PACKETS * DATAGRAM_BYTES_MAX;
 
+/// Packets kept of a video track whose receivers begin with its last key frame: a group of 4.7 s at 8 Mbit/s, or
+/// 18 s at 2 Mbit/s.
+pub const GROUP_LOG_PACKETS: usize = 4_096;
+
+/// Bytes of such a track's log: 4.9 MB. What is never written takes no memory, and the log turns back to its
+/// beginning with a key frame when it can ([`GROUP_TURN_BYTES`]).
+pub const GROUP_LOG_BYTES: usize = GROUP_LOG_PACKETS * 1_200;
+
+/// Bytes of a log that keeps groups which must lie before the group that has just ended, so that the next one is
+/// written to the log's beginning: who still reads what has just ended has the time that these take. A track takes
+/// about these and two groups: 1 MB at 2 Mbit/s with a key frame every two seconds.
+pub const GROUP_TURN_BYTES: u64 = 256 << 10;
+
+/// A group that is longer than this, in bytes, is not begun with: 4 s at 8 Mbit/s.
+pub const GROUP_BYTES_MAX: u64 = 4_000_000;
+
+/// Nor is one that began longer ago: cameras make a key frame every one to ten seconds.
+pub const GROUP_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Who begins with a group has this long for it before anything of it is late. Whom it has not reached by then waits
+/// for the next key frame.
+pub const GROUP_CATCH_UP: Duration = Duration::from_secs(3);
+
+/// How fast a group leaves to a receiver whose network is not known yet, in bits per second: half a megabyte in a
+/// fifth of a second, and no more than a home's router queues.
+pub const GROUP_PACING_BPS: u64 = 20_000_000;
+
 /// Bytes of an audio track's log: 512 for a packet is more than Opus with redundancy takes.
 pub const AUDIO_LOG_BYTES: usize = AUDIO_LOG_PACKETS * 512;
 
@@ -369,6 +396,16 @@ pub const RELAY_SLOTS: usize = 256;
 /// Packets that a worker takes from each other worker in one turn before it sends.
 pub const RELAYED_PER_TURN: usize = RELAY_SLOTS / 2;
 
+/// Bytes of a packet on its way from a feed to a worker, header included.
+pub const FEED_BYTES_MAX: usize = DATAGRAM_BYTES_MAX;
+
+/// Packets on their way from one feeder to one worker: key frames of ten cameras at once, or 15 ms of 600 cameras of
+/// 2 Mbit/s. Slots are made when they are first needed, and 3 MB are all of them.
+pub const FEED_SLOTS: usize = 2_048;
+
+/// Packets that a worker takes from each feeder in one turn before it sends.
+pub const FED_PER_TURN: usize = 512;
+
 /// Bursts that a worker sends in one turn before it looks at its inputs again.
 pub const BURSTS_PER_TURN: usize = 512;
 
@@ -468,6 +505,16 @@ const _: () = assert!(
     "one datagram must fit a burst"
 );
 const _: () = assert!(
-    VIDEO_LOG_PACKETS.is_power_of_two() && AUDIO_LOG_PACKETS.is_power_of_two(),
+    VIDEO_LOG_PACKETS.is_power_of_two()
+        && AUDIO_LOG_PACKETS.is_power_of_two()
+        && GROUP_LOG_PACKETS.is_power_of_two(),
     "logs are indexed by masks"
+);
+const _: () = assert!(
+    GROUP_BYTES_MAX + GROUP_TURN_BYTES < GROUP_LOG_BYTES as u64,
+    "a group that is begun with must fit the log that keeps it"
+);
+const _: () = assert!(
+    FED_PER_TURN <= FEED_SLOTS,
+    "a turn takes no more than there can be"
 );

@@ -215,6 +215,7 @@ impl Planner<'_, '_> {
             simulcast: translate::simulcast(section),
             // Whose voices it competes with is for the room to say.
             group: None,
+            keeps_group: false,
         };
         PlannedTrack {
             source,

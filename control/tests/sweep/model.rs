@@ -24,6 +24,10 @@ impl Model {
                 let before = self.sessions.insert(spec.session, worker);
                 assert_eq!(before, None, "{:?} is opened twice", spec.session);
             }
+            Command::OpenFeed(spec) => {
+                let before = self.sessions.insert(spec.session, worker);
+                assert_eq!(before, None, "{:?} is opened twice", spec.session);
+            }
             Command::Close { session } => {
                 self.on_worker(worker, *session);
                 self.forget(*session);

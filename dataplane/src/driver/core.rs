@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::command::Command;
 use crate::engine::Engine;
 use crate::event::{DtlsInput, Event};
+use crate::id::SessionId;
 use crate::load::Load;
 use crate::relay::RelaySlot;
 use crate::transmit::{Path, Transmit};
@@ -12,6 +13,8 @@ use crate::transmit::{Path, Transmit};
 /// The engine's inputs and outputs, as [`Engine`] documents them.
 pub(super) trait Core {
     fn handle_datagrams(&mut self, now: Instant, path: Path, bytes: &mut [u8], segment: usize);
+    /// What echoes has no feeds.
+    fn handle_feed(&mut self, _now: Instant, _session: SessionId, _arrived: Instant, _: &[u8]) {}
     fn handle_command(&mut self, now: Instant, command: Command);
     fn handle_load(&mut self, load: Load);
     fn handle_timeout(&mut self, now: Instant);
@@ -38,6 +41,10 @@ pub(super) trait Core {
 impl Core for Engine {
     fn handle_datagrams(&mut self, now: Instant, path: Path, bytes: &mut [u8], segment: usize) {
         Engine::handle_datagrams(self, now, path, bytes, segment);
+    }
+
+    fn handle_feed(&mut self, now: Instant, session: SessionId, arrived: Instant, packet: &[u8]) {
+        Engine::handle_feed(self, now, session, arrived, packet);
     }
 
     fn handle_command(&mut self, now: Instant, command: Command) {

@@ -13,6 +13,7 @@ use super::config::{DataplaneConfig, DriverKind};
 use super::core::Core;
 use super::failures::Failures;
 use super::faults::Faults;
+use super::feed::{self, FeedDoor};
 use super::lane::{self, LaneSender};
 use super::outbox::Outbox;
 use super::socket::{BindError, Sockets};
@@ -136,6 +137,8 @@ pub struct Dataplane {
 pub(super) struct WorkerHandle {
     commands: mpsc::Sender<Command>,
     pub(super) freeze: mpsc::Sender<Order>,
+    /// Where feeders are announced.
+    pub(super) feeds: FeedDoor,
     /// Dropped to stop the worker.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -212,6 +215,7 @@ impl Dataplane {
             let (commands, commands_in) = mpsc::channel(COMMAND_QUEUE_LEN);
             let (freeze, freeze_in) = mpsc::channel(1);
             let (stop, stopped) = oneshot::channel();
+            let (feed_door, feeds) = feed::feeds();
             let core = cores.get(index % cores.len().max(1)).copied();
             let faults = Faults::default();
             dataplane
@@ -232,6 +236,7 @@ impl Dataplane {
                 outbox: Outbox::new(index, events.clone()),
                 lane: LaneSender::new(index, Arc::clone(&lane)),
                 relay,
+                feeds,
                 sessions,
                 failures: Failures::default(),
                 faults: faults.clone(),
@@ -241,6 +246,7 @@ impl Dataplane {
             dataplane.workers.push(WorkerHandle {
                 commands,
                 freeze,
+                feeds: feed_door,
                 stop: Some(stop),
                 thread: Some(thread),
                 #[cfg(feature = "sim")]

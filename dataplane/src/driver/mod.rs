@@ -6,6 +6,7 @@
 //!   UDP port + n ◄───────►│ Link (uring or msg)      Engine                     │── Event ──► control
 //!   TCP port + n ◄───────►│ Tcp (ICE-TCP, RFC 6544)                             │
 //!   other workers ◄──────►│ Relay: packets of tracks that are heard on several  │
+//!   Feeders ─────────────►│ Feeds: packets of publishers without a transport    │
 //!                         └───────────▲──────────────────────┬──────────────────┘
 //!                                     └─ Command ── lane ◄───┘ DtlsInput
 //! ```
@@ -20,12 +21,14 @@ mod core;
 mod dataplane;
 mod failures;
 mod faults;
+mod feed;
 mod framing;
 mod lane;
 mod link;
 mod meter;
 mod msg;
 mod outbox;
+mod queue;
 mod relay;
 mod socket;
 mod take_over;
@@ -43,5 +46,6 @@ pub use config::{DataplaneConfig, DriverChoice, DriverKind, UnknownDriver};
 pub use dataplane::{Dataplane, QueueFull, StartError, WorkerInfo};
 #[cfg(feature = "sim")]
 pub use faults::Faults;
+pub use feed::Feeder;
 pub use socket::BindError;
 pub use take_over::{FreezeError, Frozen, Handover, Heir};

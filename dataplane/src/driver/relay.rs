@@ -1,15 +1,13 @@
-//! The queues between workers: one from each to each other, bounded, with one producer and one consumer.
+//! The queues between workers: one from each to each other.
 //!
-//! What travels is a slot's box; the consumer sends it back empty. So nothing is allocated once a
-//! pair has as many slots as it needs, and nobody ever waits: without a slot the engine keeps what
-//! it has in its tracks' logs. The doorbell of a worker rings once for everything that one turn of
-//! another handed over.
+//! Nobody ever waits: without a slot the engine keeps what it has in its tracks' logs. The doorbell of a
+//! worker rings once for everything that one turn of another handed over.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use tokio::sync::Notify;
 
+use super::queue::{Incoming, Outgoing, queue};
 use crate::limits::{RELAY_SLOTS, RELAYED_PER_TURN};
 use crate::relay::RelaySlot;
 
@@ -25,27 +23,9 @@ pub(super) struct Relay {
 /// The way to another worker and back.
 #[derive(Debug)]
 struct Other {
-    outgoing: Outgoing,
-    incoming: Incoming,
+    outgoing: Outgoing<RelaySlot>,
+    incoming: Incoming<RelaySlot>,
     bell: Arc<Notify>,
-}
-
-#[derive(Debug)]
-struct Outgoing {
-    full: SyncSender<Box<RelaySlot>>,
-    empty: Receiver<Box<RelaySlot>>,
-    /// The slot that is written next. Not a local variable, so that a panic does not lose it.
-    spare: Option<Box<RelaySlot>>,
-    /// How many slots were made.
-    made: usize,
-}
-
-#[derive(Debug)]
-struct Incoming {
-    full: Receiver<Box<RelaySlot>>,
-    empty: SyncSender<Box<RelaySlot>>,
-    /// The slot that is being read. One that made its reader panic is not read again.
-    taken: Option<Box<RelaySlot>>,
 }
 
 /// The ends of each worker, by index.
@@ -60,6 +40,7 @@ pub(super) fn mesh(workers: usize) -> Vec<Relay> {
         .collect();
     for one in 0..workers {
         for other in one + 1..workers {
+            let queue = || queue(RELAY_SLOTS, RelaySlot::new);
             let (there, here) = (queue(), queue());
             relays[one].others[other] = Some(Other {
                 outgoing: there.0,
@@ -74,23 +55,6 @@ pub(super) fn mesh(workers: usize) -> Vec<Relay> {
         }
     }
     relays
-}
-
-fn queue() -> (Outgoing, Incoming) {
-    let (to_full, full) = sync_channel(RELAY_SLOTS);
-    let (to_empty, empty) = sync_channel(RELAY_SLOTS);
-    let outgoing = Outgoing {
-        full: to_full,
-        empty,
-        spare: None,
-        made: 0,
-    };
-    let incoming = Incoming {
-        full,
-        empty: to_empty,
-        taken: None,
-    };
-    (outgoing, incoming)
 }
 
 impl Relay {
@@ -135,48 +99,5 @@ impl Relay {
             std::future::pending::<()>().await;
         }
         self.bell.notified().await;
-    }
-}
-
-impl Outgoing {
-    /// A slot to write into, the same one until `send`; `None` while the other worker has them all.
-    fn slot(&mut self) -> Option<&mut RelaySlot> {
-        if self.spare.is_none() {
-            self.spare = self.empty.try_recv().ok();
-        }
-        if self.spare.is_none() && self.made < RELAY_SLOTS {
-            self.made += 1;
-            self.spare = Some(RelaySlot::new());
-        }
-        self.spare.as_deref_mut()
-    }
-
-    /// Hands over what was written into the slot; `false` when the other worker is gone.
-    fn send(&mut self) -> bool {
-        let Some(slot) = self.spare.take() else {
-            return false;
-        };
-        // There is room for as many slots as are made.
-        self.full.try_send(slot).is_ok()
-    }
-}
-
-impl Incoming {
-    fn receive(&mut self, take: &mut impl FnMut(&RelaySlot)) -> bool {
-        self.give_back();
-        self.taken = self.full.try_recv().ok();
-        let Some(slot) = &self.taken else {
-            return false;
-        };
-        take(slot);
-        self.give_back();
-        true
-    }
-
-    fn give_back(&mut self) {
-        if let Some(slot) = self.taken.take() {
-            // Refused only when the other worker is gone, who then needs it no more.
-            let _ = self.empty.try_send(slot);
-        }
     }
 }

@@ -8,6 +8,7 @@ use super::alarm::Alarm;
 use super::clock;
 use super::core::Core;
 use super::faults::Faults;
+use super::feed::Feeds;
 use super::lane::LaneSender;
 use super::link::Link;
 use super::meter::Meter;
@@ -40,9 +41,10 @@ pub(super) struct Life<'a, C, L> {
     pub(super) outbox: &'a mut Outbox,
     pub(super) lane: &'a mut LaneSender,
     pub(super) relay: &'a mut Relay,
+    pub(super) feeds: &'a mut Feeds,
     pub(super) sessions: &'a mut HashSet<SessionId>,
     pub(super) faults: &'a Faults,
-    /// Whether the last turn found something at the link.
+    /// Whether the last turn found something at the link, or from a feed.
     pub(super) received: bool,
     /// Woken by it, to be carried out in the turn that follows.
     pub(super) command: Option<Command>,
@@ -74,6 +76,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 Some(command) = self.inputs.commands.recv() => self.command = self.inputs.admit(command),
                 Some(command) = self.inputs.from_lane.recv() => self.command = Some(command),
                 () = self.relay.ready() => {}
+                () = self.feeds.ready(), if !rests => {}
                 () = self.tcp.ready() => {}
                 () = self.outbox.room() => {}
                 () = self.alarm.rings() => {}
@@ -124,7 +127,11 @@ impl<C: Core, L: Link> Life<'_, C, L> {
             received = true;
             core.handle_datagrams(now, path, bytes, segment);
         });
-        self.received = received;
+        let fed = self.feeds.receive(|slot| {
+            core.handle_feed(now, slot.session, slot.arrived, slot.packet());
+        });
+        self.received = received || fed.any;
+        more |= fed.more;
         more |= self.tcp.receive(TCP_QUEUE_LEN, |path, bytes| {
             let segment = bytes.len();
             core.handle_datagrams(now, path, bytes, segment);
@@ -260,6 +267,7 @@ impl<C: Core, L: Link> Life<'_, C, L> {
                 self.tcp.counts().merge_into(counters);
                 counters.command_stale += self.inputs.stale;
                 counters.drop_event_queue_full += self.outbox.lost;
+                counters.drop_feed_queue_full += self.feeds.lost;
                 counters.drop_dtls_queue_full += self.lane.lost;
                 counters.drop_receive_buffer_full += self.link.receive_drops();
                 report.slowest_turn_us = self.meter.take_slowest_turn_us();

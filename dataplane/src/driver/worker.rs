@@ -18,6 +18,7 @@ use super::core::Core;
 use super::dataplane::{StartError, engine_config};
 use super::failures::Failures;
 use super::faults::Faults;
+use super::feed::Feeds;
 use super::lane::LaneSender;
 use super::link::{Link, Offloads};
 use super::meter::Meter;
@@ -126,6 +127,7 @@ pub(super) struct Seat<C> {
     pub(super) outbox: Outbox,
     pub(super) lane: LaneSender,
     pub(super) relay: Relay,
+    pub(super) feeds: Feeds,
     /// Sessions that the engine holds, to be ended in the lane when the engine is lost.
     pub(super) sessions: HashSet<SessionId>,
     pub(super) failures: Failures,
@@ -265,6 +267,7 @@ impl<C: Core> Seat<C> {
             outbox: &mut self.outbox,
             lane: &mut self.lane,
             relay: &mut self.relay,
+            feeds: &mut self.feeds,
             sessions: &mut self.sessions,
             faults: &self.faults,
             received: false,

@@ -174,6 +174,8 @@ pub(super) struct Standing {
     rung: Option<(u8, Most)>,
     /// When that was chosen.
     since: Option<Instant>,
+    /// Nothing that it sends is late before this: it began with packets that had come long before.
+    pub(super) excused_until: Option<Instant>,
 }
 
 /// What goes on in another process.
@@ -200,6 +202,7 @@ impl Standing {
             preference: snapshot.preference,
             rung: snapshot.rung,
             since: snapshot.since.map(|age| age.before(now)),
+            excused_until: None,
         }
     }
 

@@ -21,6 +21,7 @@ impl Engine {
     pub(super) fn carry_out(&mut self, now: Instant, command: Command) -> Option<()> {
         match command {
             Command::Open(spec) => self.open(now, *spec),
+            Command::OpenFeed(spec) => self.open_feed(now, &spec),
             Command::Close { session } => {
                 let key = *self.names.sessions.get(&session)?;
                 self.end_session(now, key);
@@ -37,7 +38,7 @@ impl Engine {
                 self.names.tracks.get(&track)?;
                 self.remove_stream(track);
             }
-            Command::Export { track, to } => return self.export(track, to),
+            Command::Export { track, to } => return self.export(now, track, to),
             Command::EndExport { track, to } => return self.end_export(track, to),
             Command::Import { track, from } => self.import(&track, from),
             Command::AddSender { session, sender } => {
@@ -85,9 +86,7 @@ impl Engine {
             self.counters.command_refused += 1;
             return;
         }
-        if self.sessions.len() >= self.config.sessions_max {
-            let (session, reason) = (spec.session, CloseReason::AtLimit);
-            self.events.push_back(Event::Closed { session, reason });
+        if !self.has_room_for(spec.session) {
             return;
         }
         let (id, ufrag) = (spec.session, spec.ice.local_ufrag.clone());
@@ -102,6 +101,16 @@ impl Engine {
         // The phase is random, so that sessions that opened together do not report together.
         let phase = RTCP_INTERVAL.mul_f64(0.5 + (self.random.next() % 512) as f64 / 1_024.0);
         self.schedule_tick(now + phase, key);
+    }
+
+    /// Whether one more session is within the limit; control hears of one that is not.
+    pub(super) fn has_room_for(&mut self, session: SessionId) -> bool {
+        let has_room = self.sessions.len() < self.config.sessions_max;
+        if !has_room {
+            let reason = CloseReason::AtLimit;
+            self.events.push_back(Event::Closed { session, reason });
+        }
+        has_room
     }
 
     /// The session ended by itself.
@@ -153,7 +162,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
-        if self.ufrags.contains_key(ice.local_ufrag.as_bytes()) {
+        if session.is_feed || self.ufrags.contains_key(ice.local_ufrag.as_bytes()) {
             self.counters.command_refused += 1;
             return;
         }
@@ -209,10 +218,11 @@ impl Engine {
     }
 
     fn add_track(&mut self, home: Home, spec: &TrackSpec, encoding: usize) -> TrackKey {
-        let key = self.tracks.insert(Track::new(home, spec, encoding));
-        if let Home::Session(session) = home
-            && let Some(session) = self.sessions.get_mut(session)
-        {
+        let mut track = Track::new(home, spec, encoding);
+        let session = track.session().and_then(|key| self.sessions.get_mut(key));
+        track.is_fed = session.as_ref().is_some_and(|session| session.is_feed);
+        let key = self.tracks.insert(track);
+        if let Some(session) = session {
             session.tracks.push(key);
         }
         key
@@ -246,6 +256,9 @@ impl Engine {
             self.floor.leave(key, track);
         }
         track.replace_spec(spec);
+        if let Some(feed) = track.session().and_then(|key| self.sessions.get_mut(key)) {
+            feed.forget_unsignalled(key, &track.spec);
+        }
         for &(sender, _) in &track.subscribers {
             if let Some(sender) = self.senders.get_mut(sender) {
                 sender.reroute(&track.spec.formats);
@@ -319,10 +332,11 @@ impl Engine {
         sender.replace_spec(spec);
     }
 
-    /// Whether no other sender of the session has the SSRCs: a shared one would share packet
+    /// Whether the session can be sent to, and no other sender of it has the SSRCs: a shared one would share packet
     /// indices under one key, which gives the key away (RFC 3711 section 9.1).
     fn has_free_ssrcs(&self, key: SessionKey, known: Option<SenderKey>, spec: &SenderSpec) -> bool {
-        let Some(session) = self.sessions.get(key) else {
+        let session = self.sessions.get(key);
+        let Some(session) = session.filter(|session| !session.is_feed) else {
             return false;
         };
         let wanted = [Some(spec.ssrc), spec.rtx];
@@ -391,12 +405,14 @@ impl Engine {
             track_key = source.track;
         }
         let track = self.tracks.get_mut(track_key)?;
-        if sender.feed(track_key, track, feed) {
+        let is_new = sender.feed(track_key, track, feed);
+        if is_new {
             track.subscribers.push((key, session));
         }
         // Before the connection is up, a key frame would come too soon, and the next one would be
         // held back when it is needed: `note_connected` asks.
-        if self.sessions.get(session)?.is_connected {
+        if self.sessions.get(session)?.is_connected && !(is_new && self.begin_with_group(now, key))
+        {
             self.request_keyframe(now, track_key);
         }
         self.allocate_for(now, key);
@@ -408,7 +424,7 @@ impl Engine {
             return;
         };
         // The indices of what was sealed so far belong to the keys that are there.
-        if session.keys.is_some() {
+        if session.keys.is_some() || session.is_feed {
             self.counters.command_refused += 1;
             return;
         }
@@ -453,6 +469,9 @@ impl Engine {
         self.open_downlink(now, key);
         self.allocate(now, key);
         for (sender, _) in senders {
+            if self.begin_with_group(now, sender) {
+                continue;
+            }
             let source = self
                 .senders
                 .get(sender)

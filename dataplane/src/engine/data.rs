@@ -12,6 +12,10 @@ impl Engine {
     pub(super) fn open_data(&mut self, session: SessionId, message_bytes_max: u32) -> Option<()> {
         let key = *self.names.sessions.get(&session)?;
         let known = self.sessions.get_mut(key)?;
+        if known.is_feed {
+            self.counters.command_refused += 1;
+            return Some(());
+        }
         known.data_bytes_max = message_bytes_max.max(1);
         if known.ice.handshake_path().is_some() {
             self.dtls.push_back(DtlsInput::OpenData {

@@ -11,6 +11,7 @@ use crate::command::MediaKind;
 use crate::estimate::{EstimateSnapshot, Estimator, Pacer, Surprises};
 use crate::event::Event;
 use crate::id::Ssrc;
+use crate::limits::GROUP_PACING_BPS;
 use crate::wire::FeedbackView;
 
 /// Control is told of a change by one part in so many at once.
@@ -41,6 +42,9 @@ pub(super) struct Downlink {
     floor: Floor,
     /// When the first media left.
     began_at: Option<Instant>,
+    /// Until when something may be on its way that waited in a log: it does not leave all at once, even where
+    /// nothing is known of the network.
+    backlog_until: Option<Instant>,
 }
 
 /// What goes on in another process.
@@ -94,6 +98,7 @@ impl Downlink {
             pacer: Pacer::new(now),
             paced_at: None,
             began_at: None,
+            backlog_until: None,
             floor: Floor {
                 since: now,
                 least_bps: [u64::MAX; 2],
@@ -118,6 +123,24 @@ impl Downlink {
         downlink.began_at = snapshot.has_begun.then_some(now);
         downlink.pacer.set_rate(downlink.estimator.pacing_bps());
         downlink
+    }
+
+    /// Much is to leave that waited in a log, until then at the latest.
+    pub(super) fn begin_backlog(&mut self, now: Instant, until: Instant) {
+        self.backlog_until = Some(until);
+        self.set_pace(now);
+    }
+
+    /// Sets the pace by the estimate; where there is none, only a backlog has one.
+    fn set_pace(&mut self, now: Instant) {
+        self.backlog_until = self.backlog_until.filter(|until| now < *until);
+        let rate_bps = self.estimator.pacing_bps();
+        let is_bounded = rate_bps < u64::MAX || self.backlog_until.is_none();
+        self.pacer.set_rate(if is_bounded {
+            rate_bps
+        } else {
+            GROUP_PACING_BPS
+        });
     }
 
     /// Lets everything leave that waits for its pace, until the next feedback.
@@ -227,13 +250,13 @@ impl Downlink {
     fn handle_feedback(&mut self, now: Instant, feedback: &FeedbackView<'_>) -> Surprises {
         let surprises = self.estimator.handle_feedback(now, feedback);
         self.floor.note(now, self.estimator.target_bps());
-        self.pacer.set_rate(self.estimator.pacing_bps());
+        self.set_pace(now);
         surprises
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.estimator.handle_timeout(now);
-        self.pacer.set_rate(self.estimator.pacing_bps());
+        self.set_pace(now);
     }
 
     /// Begins a probe if there is a reason for one; whether there was.

@@ -18,15 +18,20 @@ impl Engine {
         // Taken out while it is read, so that what it says can change everything else.
         let mut plain = std::mem::take(&mut self.rtcp_plain);
         if let Some(len) = self.open_rtcp(now, key, packet, &mut plain) {
-            self.counters.rtcp_received += 1;
-            for packet in rtcp::packets(plain.get(..len).unwrap_or_default()) {
-                match packet {
-                    Ok(packet) => self.on_rtcp(now, key, packet),
-                    Err(_) => self.counters.drop_rtcp_malformed += 1,
-                }
-            }
+            self.read_compound(now, key, plain.get(..len).unwrap_or_default());
         }
         self.rtcp_plain = plain;
+    }
+
+    /// Reads one compound in the clear, of a session that may send it.
+    pub(super) fn read_compound(&mut self, now: Instant, key: SessionKey, compound: &[u8]) {
+        self.counters.rtcp_received += 1;
+        for packet in rtcp::packets(compound) {
+            match packet {
+                Ok(packet) => self.on_rtcp(now, key, packet),
+                Err(_) => self.counters.drop_rtcp_malformed += 1,
+            }
+        }
     }
 
     fn open_rtcp(

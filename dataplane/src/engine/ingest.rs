@@ -11,6 +11,7 @@ use super::resolve::resolve;
 use super::session::{Session, SessionKey};
 use super::source::Source;
 use super::track::{Place, Track, TrackKey, Use, has_keyframes};
+use crate::command::PayloadKind;
 use crate::counters::Counters;
 use crate::event::Event;
 use crate::id::{FormatIndex, Ssrc, TrackId};
@@ -71,7 +72,7 @@ struct Logged {
 }
 
 impl Engine {
-    /// Takes one SRTP packet of a session.
+    /// Takes one SRTP packet of a session, or an RTP packet of a feed.
     pub(super) fn handle_rtp(&mut self, now: Instant, key: SessionKey, packet: &[u8]) {
         match self.log_packet(now, key, packet) {
             Ok(Taken { logged, transport }) => {
@@ -97,6 +98,7 @@ impl Engine {
         track.bits += 8 * logged.payload_len as u64;
         self.relay.note_packet(logged.track, track);
         let (id, is_video) = (track.spec.track, has_keyframes(track.spec.kind));
+        let is_fed = track.is_fed;
         let has_lost_top = track.top.is_gone();
         if let Some(level) = logged.audio_level
             && let Some(speaking) = track.speech.handle_level(now, level)
@@ -114,7 +116,7 @@ impl Engine {
         if logged.is_first && !self.has_begun_otherwise(id, logged.track) {
             self.events.push_back(Event::TrackStarted { track: id });
         }
-        if logged.is_new_source && is_video {
+        if logged.is_new_source && is_video && !is_fed {
             // libwebrtc takes the first estimates that it is told in a stream's first two seconds
             // at their word, instead of feeling its way up from 300 kbit/s: tell it at once.
             self.send_reports(now, key);
@@ -142,7 +144,7 @@ impl Engine {
     ) -> Result<Taken, Refused> {
         let view = RtpView::parse(packet).map_err(|_| Refused::Malformed)?;
         let session = self.sessions.get_mut(key).ok_or(Refused::UnknownSource)?;
-        if session.keys.is_none() {
+        if session.keys.is_none() && !session.is_feed {
             return Err(Refused::NoKeys);
         }
         if !session.intake.take(now, packet.len(), self.intake_max) {
@@ -184,7 +186,7 @@ impl Engine {
         let is_repair = matches!(usage, Use::Repair(_));
         let Some(index) = known else {
             // Nothing is remembered of a source before a packet of it was authentic.
-            let nack = ingest.track.spec.nack;
+            let nack = ingest.track.spec.nack && !ingest.track.is_fed;
             let mut source = Source::new(view.ssrc(), track_key, is_repair, nack);
             // A section that is taken up again may go on with the SSRC, and the rollovers, of before.
             if let Some(window) = session.retired_window(view.ssrc()) {
@@ -212,7 +214,11 @@ impl Engine {
 /// The number that feedback on the packet is to name
 /// (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 2).
 fn transport_number(track: &Track, view: &RtpView<'_>) -> Option<u16> {
-    let wanted = track.spec.extensions.transport_cc?;
+    let wanted = track
+        .spec
+        .extensions
+        .transport_cc
+        .filter(|_| !track.is_fed)?;
     let (_, value) = view.extensions().find(|(id, _)| *id == wanted)?;
     value.try_into().ok().map(u16::from_be_bytes)
 }
@@ -266,7 +272,7 @@ impl Ingest<'_> {
         if self.track.log.refuses(place.sequence) {
             return Err(Refused::Replayed);
         }
-        let payload = self.open(session, index)?;
+        let payload = self.open(session, format, index)?;
         source.window.accept(index);
         let clock_rate = self.track.clock_rate(format);
         source
@@ -301,7 +307,7 @@ impl Ingest<'_> {
         if !source.window.is_fresh(index) {
             return Err(Refused::Replayed);
         }
-        let payload = self.open(session, index)?;
+        let payload = self.open(session, format, index)?;
         source.window.accept(index);
         let (list_len, plain_len) = (self.list.len(), self.unpadded(payload)?);
         let Some(ssrc) = self.track.ssrc() else {
@@ -346,17 +352,38 @@ impl Ingest<'_> {
     }
 
     /// Decrypts the packet straight into the log, behind its extensions, and returns the length
-    /// of its plaintext.
-    fn open(&mut self, session: &Session, index: u64) -> Result<usize, Refused> {
-        let keys = session.keys.as_ref().ok_or(Refused::NoKeys)?;
+    /// of its plaintext. What a feed sends is that already.
+    fn open(
+        &mut self,
+        session: &Session,
+        format: FormatIndex,
+        index: u64,
+    ) -> Result<usize, Refused> {
         let header_len = self.view.header_len();
+        if session.is_feed && self.begins_keyframe(format, header_len) {
+            self.track.log.begin_keyframe(self.view.timestamp());
+        }
         let len = self.list.len() + self.packet.len() - header_len;
         let slot = self.track.log.reserve(len).ok_or(Refused::Malformed)?;
         let (list, out) = slot.split_at_mut(self.list.len());
         list.copy_from_slice(self.list);
+        let Some(keys) = &session.keys else {
+            // Only a feed's packets come so far without keys.
+            let plain = self.packet.get(header_len..).filter(|_| session.is_feed);
+            out.copy_from_slice(plain.ok_or(Refused::NoKeys)?);
+            return Ok(out.len());
+        };
         keys.open
             .open_rtp(self.packet, header_len, index, out)
             .map_err(|_| Refused::Unauthenticated)
+    }
+
+    /// Whether a key frame begins with the packet, as far as that is to be known before it is written.
+    fn begins_keyframe(&self, format: FormatIndex, header_len: usize) -> bool {
+        let payload = self.packet.get(header_len..).unwrap_or_default();
+        let format = self.track.format(format);
+        self.track.log.keeps_group()
+            && matches!(format.map(|format| format.payload), Some(PayloadKind::Video(codec)) if codec.starts_keyframe(payload))
     }
 
     /// Bytes of plaintext without RTP padding.

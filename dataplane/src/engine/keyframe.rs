@@ -19,6 +19,16 @@ impl KeyframeGate {
         self.take(now)
     }
 
+    /// Somebody needs a key frame of a publisher that cannot be asked. Whether nobody has since the last one came.
+    pub(super) fn handle_unheard(&mut self) -> bool {
+        !std::mem::replace(&mut self.wanted, true)
+    }
+
+    /// A key frame came that nobody asked for.
+    pub(super) fn handle_keyframe(&mut self) {
+        self.wanted = false;
+    }
+
     /// When a remembered request is due.
     pub(super) fn due(&self) -> Option<Instant> {
         match (self.wanted, self.asked_at) {

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use super::layers::LayerStamp;
 use crate::command::MediaKind;
 use crate::id::FormatIndex;
-use crate::limits::{AUDIO_LOG_BYTES, AUDIO_LOG_PACKETS, VIDEO_LOG_BYTES, VIDEO_LOG_PACKETS};
+use crate::limits::{
+    AUDIO_LOG_BYTES, AUDIO_LOG_PACKETS, GROUP_AGE_MAX, GROUP_BYTES_MAX, GROUP_LOG_BYTES,
+    GROUP_LOG_PACKETS, GROUP_TURN_BYTES, VIDEO_LOG_BYTES, VIDEO_LOG_PACKETS,
+};
 
 /// One ring of bytes, written in order and overwritten when it comes round, and one of entries.
 ///
@@ -28,6 +31,8 @@ pub(super) struct Log {
     /// Sequence number and arrival number plus one, by the sequence number's low bits.
     by_sequence: Box<[(u64, u64)]>,
     newest: u64,
+    /// Where the last key frame is, in a log that keeps what follows it.
+    group: Option<Group>,
 }
 
 /// What is known of a packet besides its payload.
@@ -76,6 +81,28 @@ pub(super) struct LogSnapshot {
     known: Vec<u8>,
 }
 
+/// Where a log's last key frame is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Group {
+    /// The first packet of the frame that came last, by arrival, and the frame's timestamp.
+    frame: Option<(u64, u32)>,
+    /// The first packet of the last key frame: its parameter sets, where these come before it.
+    begin: Option<u64>,
+}
+
+impl Group {
+    fn handle_packet(&mut self, arrival: u64, stamp: &Stamp) {
+        let frame = match self.frame {
+            Some(frame) if frame.1 == stamp.timestamp => frame,
+            Some(_) | None => (arrival, stamp.timestamp),
+        };
+        self.frame = Some(frame);
+        if stamp.keyframe {
+            self.begin = Some(frame.0);
+        }
+    }
+}
+
 impl Entry {
     /// Where it begins in all that was ever written: no other packet of the track has that.
     pub(super) fn position(&self) -> u64 {
@@ -98,12 +125,24 @@ impl Entry {
 }
 
 impl Log {
-    /// An empty log of the size for `kind`. The system maps its pages when they are first written.
+    /// An empty log of the size for `kind`.
     pub(super) fn new(kind: MediaKind) -> Log {
-        let (packets, bytes) = match kind {
-            MediaKind::Audio => (AUDIO_LOG_PACKETS, AUDIO_LOG_BYTES),
-            MediaKind::Video => (VIDEO_LOG_PACKETS, VIDEO_LOG_BYTES),
-        };
+        match kind {
+            MediaKind::Audio => Log::sized(AUDIO_LOG_PACKETS, AUDIO_LOG_BYTES),
+            MediaKind::Video => Log::sized(VIDEO_LOG_PACKETS, VIDEO_LOG_BYTES),
+        }
+    }
+
+    /// An empty log for a video whose receivers begin with its last key frame.
+    pub(super) fn keeping_group() -> Log {
+        Log {
+            group: Some(Group::default()),
+            ..Log::sized(GROUP_LOG_PACKETS, GROUP_LOG_BYTES)
+        }
+    }
+
+    /// The system maps its pages when they are first written.
+    fn sized(packets: usize, bytes: usize) -> Log {
         Log {
             bytes: vec![0; bytes].into_boxed_slice(),
             written: 0,
@@ -112,6 +151,7 @@ impl Log {
             tail: 0,
             by_sequence: vec![(0, 0); packets].into_boxed_slice(),
             newest: 0,
+            group: None,
         }
     }
 
@@ -132,9 +172,9 @@ impl Log {
         }
     }
 
-    /// An empty log that goes on with the numbers of another process's.
-    pub(super) fn restore(kind: MediaKind, snapshot: &LogSnapshot) -> Log {
-        let mut log = Log::new(kind);
+    /// This empty log, with the numbers of another process's.
+    pub(super) fn restored(self, snapshot: &LogSnapshot) -> Log {
+        let mut log = self;
         (log.head, log.tail, log.newest) = (snapshot.head, snapshot.head, snapshot.newest);
         let packets = log.by_sequence.len() as u64;
         let bits = snapshot
@@ -232,6 +272,9 @@ impl Log {
         {
             *place = (stamp.sequence, arrival + 1);
         }
+        if let Some(group) = &mut self.group {
+            group.handle_packet(arrival, &stamp);
+        }
         self.head += 1;
         self.tail = self.tail.max(self.head.saturating_sub(packets));
         self.written += payload.end as u64;
@@ -241,6 +284,37 @@ impl Log {
     /// Makes every packet unreadable; numbers go on.
     pub(super) fn forget(&mut self) {
         self.tail = self.head;
+    }
+
+    /// Whether it keeps its last key frame and what follows.
+    pub(super) fn keeps_group(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// Where a reader begins that is to have the last key frame and all that followed: while every packet of it is
+    /// there, and it is no older and no longer than the limits say.
+    pub(super) fn group(&self, now: Instant) -> Option<u64> {
+        let begin = self.group.as_ref()?.begin?;
+        let first = self.entry(begin)?;
+        let age = now.saturating_duration_since(first.stamp.arrived);
+        let is_short = self.written - first.at <= GROUP_BYTES_MAX;
+        (is_short && age <= GROUP_AGE_MAX).then_some(begin)
+    }
+
+    /// A key frame begins with the packet that is reserved next. In a log that keeps groups it is written to the
+    /// beginning of the ring if the group before it lies far enough from there, so that the ring takes no more memory
+    /// than its groups need.
+    pub(super) fn begin_keyframe(&mut self, timestamp: u32) {
+        let Some(group) = &self.group else {
+            return;
+        };
+        let ring = self.bytes.len() as u64;
+        let begins_frame = group.frame.is_none_or(|(_, before)| before != timestamp);
+        let last = group.begin.and_then(|begin| self.entry(begin));
+        let is_far = last.is_some_and(|first| first.at % ring >= GROUP_TURN_BYTES);
+        if begins_frame && is_far {
+            self.written = self.written.next_multiple_of(ring);
+        }
     }
 
     /// The packet that arrived last, while its bytes are there.
@@ -299,6 +373,7 @@ impl Log {
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn push(log: &mut Log, sequence: u64, payload: &[u8]) {
         let slot = log.reserve(3 + payload.len()).unwrap();
@@ -354,6 +429,92 @@ mod tests {
                 assert!(log.entry(log.head()).is_none());
                 assert!(log.tail() == 0 || log.entry(log.tail() - 1).is_none());
             }
+        }
+    }
+
+    /// A packet of a picture with this timestamp.
+    fn push_picture(log: &mut Log, now: Instant, timestamp: u32, keyframe: bool) {
+        if keyframe {
+            log.begin_keyframe(timestamp);
+        }
+        let sequence = log.newest() + 1;
+        let payload = vec![sequence as u8; 1_000];
+        log.reserve(1_000).unwrap().copy_from_slice(&payload);
+        let stamp = Stamp {
+            sequence,
+            timestamp,
+            arrived: now,
+            epoch: 0,
+            marker: false,
+            keyframe,
+            format: FormatIndex(0),
+            layer: LayerStamp::default(),
+        };
+        log.commit(stamp, 0, 0..1_000);
+    }
+
+    #[test]
+    fn a_group_begins_with_the_parameter_sets_before_its_key_frame() {
+        let (mut log, now) = (Log::keeping_group(), Instant::now());
+        assert_eq!(log.group(now), None);
+        for (timestamp, keyframe) in [(1, false), (2, false), (2, true), (2, false), (3, false)] {
+            push_picture(&mut log, now, timestamp, keyframe);
+        }
+        assert_eq!(log.group(now), Some(1));
+        assert_eq!(log.group(now + GROUP_AGE_MAX), Some(1));
+        let too_late = now + GROUP_AGE_MAX + Duration::from_millis(1);
+        assert_eq!(log.group(too_late), None);
+        log.forget();
+        assert_eq!(log.group(now), None);
+        push_picture(&mut log, now, 4, true);
+        assert_eq!(log.group(now), Some(5));
+    }
+
+    #[test]
+    fn a_group_is_begun_with_whole_or_not_at_all() {
+        let (mut log, now) = (Log::keeping_group(), Instant::now());
+        push_picture(&mut log, now, 0, true);
+        for packet in 1..2 * GROUP_LOG_PACKETS as u32 {
+            push_picture(&mut log, now, packet, false);
+            let is_short = u64::from(packet) < GROUP_BYTES_MAX / 1_000;
+            assert_eq!(log.group(now), is_short.then_some(0), "{packet}");
+        }
+        push_picture(&mut log, now, u32::MAX, true);
+        assert_eq!(log.group(now), Some(log.head() - 1));
+    }
+
+    #[test]
+    fn a_log_of_groups_touches_little_more_memory_than_two_and_keeps_the_last_readable() {
+        for packets_in_group in [10_u64, 100, 500, 1_500] {
+            let (mut log, now) = (Log::keeping_group(), Instant::now());
+            let mut touched = 0;
+            for packet in 0..40_000_u64 {
+                let keyframe = packet % packets_in_group == 0;
+                push_picture(&mut log, now, packet as u32, keyframe);
+                let last = *log.latest().unwrap();
+                touched = touched.max(last.place + last.payload_len());
+                let begin = log.group(now).unwrap();
+                assert_eq!(begin, packet - packet % packets_in_group);
+                for arrival in [begin, (begin + packet) / 2, packet] {
+                    let entry = *log.entry(arrival).unwrap();
+                    assert!(
+                        log.payload(&entry)
+                            .iter()
+                            .all(|byte| *byte == (arrival + 1) as u8)
+                    );
+                }
+                // Who reads the group that has just ended has time for it.
+                let since = packet - begin;
+                let before = begin.checked_sub(packets_in_group);
+                if let Some(before) = before.filter(|_| since * 1_000 < GROUP_TURN_BYTES) {
+                    assert!(log.entry(before).is_some(), "{packets_in_group} {packet}");
+                }
+            }
+            let group = packets_in_group as usize * 1_000;
+            assert!(
+                touched <= GROUP_TURN_BYTES as usize + 2 * group,
+                "{touched}"
+            );
         }
     }
 

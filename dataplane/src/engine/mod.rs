@@ -16,10 +16,12 @@ mod data;
 mod downlink;
 mod egress;
 mod extensions;
+mod feed;
 mod feedback;
 mod floor;
 #[cfg(feature = "sim")]
 pub mod fuzz;
+mod group;
 mod hold;
 mod ice;
 mod ingest;
@@ -244,6 +246,19 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes one packet of a feed session, RTP or RTCP in the clear (RFC 3550), that arrived in this process at
+    /// `arrived`. What names something else is counted and dropped.
+    pub fn handle_feed(
+        &mut self,
+        now: Instant,
+        session: SessionId,
+        arrived: Instant,
+        packet: &[u8],
+    ) {
+        self.counters.feed_received += 1;
+        self.take_fed(now, session, arrived, packet);
     }
 
     /// Carries out a request.

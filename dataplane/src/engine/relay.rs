@@ -83,14 +83,16 @@ impl Relay {
     }
 
     /// Hands a track's packets to worker `to` from now on.
-    fn begin(&mut self, key: TrackKey, track: &mut Track, to: usize) {
+    /// Where newcomers begin with the last key frame, it does too.
+    fn begin(&mut self, now: Instant, key: TrackKey, track: &mut Track, to: usize) {
+        let group = track.log.group(now);
         let mut export = Export {
             to,
-            cursor: track.log.head(),
+            cursor: group.unwrap_or(track.log.head()),
             has_clock: track.clock.is_some(),
             is_ready: false,
         };
-        if export.has_clock {
+        if export.has_clock || group.is_some() {
             self.mark(key, &mut export);
         }
         track.exports.push(export);
@@ -126,7 +128,7 @@ pub(super) fn remote_clock<'a>(
 
 impl Engine {
     /// Begins to hand a track's packets to another worker; `None` when the track is gone.
-    pub(super) fn export(&mut self, track: TrackId, to: usize) -> Option<()> {
+    pub(super) fn export(&mut self, now: Instant, track: TrackId, to: usize) -> Option<()> {
         for &key in self.names.tracks.get(&track)? {
             let track = self.tracks.get_mut(key)?;
             let is_known = track.exports.iter().any(|export| export.to == to);
@@ -135,7 +137,7 @@ impl Engine {
                 self.counters.command_refused += 1;
                 return Some(());
             }
-            self.relay.begin(key, track, to);
+            self.relay.begin(now, key, track, to);
         }
         Some(())
     }
@@ -259,6 +261,9 @@ impl Engine {
                 }
             }
         }
+        if packet.keyframe {
+            track.log.begin_keyframe(packet.timestamp);
+        }
         let bytes = slot.bytes(packet);
         track.log.reserve(bytes.len())?.copy_from_slice(bytes);
         let stamp = Stamp {
@@ -276,6 +281,7 @@ impl Engine {
             .log
             .commit(stamp, extensions_len, extensions_len..bytes.len());
         track.handle_relayed(packet.ssrc, packet.epoch, format, packet.arrived);
+        track.is_fed = packet.is_fed;
         let payload_len = usize::from(packet.payload_len);
         track
             .meter
@@ -354,6 +360,7 @@ fn write_packet(track: &Track, entry: &Entry, slot: &mut RelaySlot) -> bool {
         epoch: entry.stamp.epoch,
         marker: entry.stamp.marker,
         keyframe: entry.stamp.keyframe,
+        is_fed: track.is_fed,
         layer: entry.stamp.layer,
         payload_type: format.payload_type,
         extensions_len: extensions.len() as u16,

@@ -8,8 +8,8 @@ use crate::wire::RtpView;
 
 /// Which track a packet of an unknown source is for: by RID, where the stream has several encodings
 /// (RFC 8853), by signalled SSRC (RFC 5576), by MID (RFC 9143 section 9.2), or, from encoders that send
-/// none of them, by a payload type that only one track uses. `None` too when the track has as many
-/// sources as it may.
+/// none of them, by a payload type that only one track uses. A feed's sources are all signalled. `None` too
+/// when the track has as many sources as it may.
 pub(super) fn resolve(
     session: &Session,
     tracks: &Slab<Track>,
@@ -25,7 +25,9 @@ pub(super) fn resolve(
     let signalled = mine().filter(|(_, track)| signals(track, view));
     let in_section = mine().filter(|(_, track)| names_section(track, view) == Some(true));
     let by_format = mine().filter(|(_, track)| track.usage(view.payload_type()).is_some());
-    let key = if mine().any(|(_, track)| names_encoding(track, view).is_some()) {
+    let key = if session.is_feed {
+        signalled.clone().next().map(|(key, _)| key)
+    } else if mine().any(|(_, track)| names_encoding(track, view).is_some()) {
         only(named)
     } else if let Some((key, _)) = signalled.clone().next() {
         Some(key)

@@ -14,7 +14,7 @@ use super::sender::{Sender, SenderKey};
 use super::slab::{Key, Slab};
 use super::source::Source;
 use super::track::TrackKey;
-use crate::command::{DtlsSpec, MediaKind, SessionSpec, SrtpKeys};
+use crate::command::{DtlsRole, DtlsSpec, IceSpec, MediaKind, SessionSpec, SrtpKeys, TrackSpec};
 use crate::id::{SessionId, Ssrc};
 use crate::limits::{
     CONNECT_TIMEOUT, CONSENT_TIMEOUT, SENDERS_PER_SESSION_MAX, SENDERS_RETIRED_MAX,
@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub(super) intake: Intake,
     /// Whether control knows that media can flow.
     pub(super) is_connected: bool,
+    /// Whether it has no transport: its packets come from this process, in the clear, and nothing is sent to it.
+    pub(super) is_feed: bool,
     /// Our SSRC in RTCP that belongs to no sender.
     pub(super) rtcp_ssrc: Ssrc,
     /// What it publishes, encoding by encoding.
@@ -150,6 +152,7 @@ impl Session {
             keys: None,
             intake,
             is_connected: false,
+            is_feed: false,
             rtcp_ssrc,
             tracks: Vec::new(),
             sources: Vec::new(),
@@ -166,6 +169,29 @@ impl Session {
             remote_clock: RemoteClock::default(),
             arrivals: None,
             rtt: None,
+        }
+    }
+
+    /// A feed: nobody can validate a path to it or give it keys, so there is no way to send it anything.
+    pub(super) fn feed(now: Instant, session: SessionId, intake: Intake) -> Session {
+        let nothing = String::new;
+        let spec = SessionSpec {
+            session,
+            ice: IceSpec {
+                local_ufrag: nothing(),
+                local_pwd: nothing(),
+                remote_ufrag: nothing(),
+            },
+            dtls: DtlsSpec {
+                role: DtlsRole::Server,
+                fingerprints: Vec::new(),
+            },
+            cname: nothing(),
+        };
+        Session {
+            is_connected: true,
+            is_feed: true,
+            ..Session::new(now, spec, Ssrc(0), intake)
         }
     }
 
@@ -220,6 +246,15 @@ impl Session {
                 self.retired_sources.pop_front();
             }
             self.retired_sources.push_back((source.ssrc, source.window));
+        }
+    }
+
+    /// Forgets the sources of a feed's track that its description no longer names: no others are heard.
+    pub(super) fn forget_unsignalled(&mut self, track: TrackKey, spec: &TrackSpec) {
+        let is_named = |ssrc| spec.sources.iter().any(|source| source.ssrc == ssrc);
+        if self.is_feed {
+            self.sources
+                .retain(|source| source.track != track || is_named(source.ssrc));
         }
     }
 

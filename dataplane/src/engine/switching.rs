@@ -86,6 +86,7 @@ impl Engine {
                 UntilThen::Nothing => source.layers.pause(),
             }
         }
+        let is_off = source.is_off;
         let needs_keyframe = !stays || source.layers.waits_for_keyframe();
         if left == Some(wanted) && !stays {
             return;
@@ -94,6 +95,9 @@ impl Engine {
             track.joining.retain(|its| *its != key);
         }
         if !needs_keyframe {
+            return;
+        }
+        if !stays && is_off && self.join_group(now, key, wanted) {
             return;
         }
         let Some(track) = self.tracks.get_mut(wanted) else {
@@ -120,8 +124,25 @@ impl Engine {
 
     /// A key frame of a track begins with the packet that came last.
     pub(super) fn on_keyframe(&mut self, key: TrackKey) {
-        let head = track_head(&self.tracks, key);
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        if track.is_fed {
+            track.keyframe.handle_keyframe();
+        }
+        let head = track.log.head();
         self.join(key, head.saturating_sub(1));
+    }
+
+    /// A sender that sent nothing joins the track at its last key frame, if all that followed is there; whether it did.
+    fn join_group(&mut self, now: Instant, key: SenderKey, wanted: TrackKey) -> bool {
+        let track = self.tracks.get(wanted);
+        let Some(cursor) = track.and_then(|track| track.log.group(now)) else {
+            return false;
+        };
+        self.join_one(key, wanted, cursor);
+        self.hurry(now, key, wanted);
+        true
     }
 
     /// Everybody who waits for the track reads it from `cursor` on.

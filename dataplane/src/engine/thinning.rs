@@ -75,6 +75,7 @@ impl Thinning {
 /// What came before these times is late; nothing is where there is none.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Late {
+    now: Instant,
     audio: Option<Instant>,
     video: Option<Instant>,
     keyframe: Option<Instant>,
@@ -84,6 +85,7 @@ impl Late {
     /// As of `now`.
     pub(super) fn new(now: Instant) -> Late {
         Late {
+            now,
             audio: now.checked_sub(AUDIO_LATE),
             video: now.checked_sub(VIDEO_LATE),
             keyframe: now.checked_sub(KEYFRAME_LATE),
@@ -93,6 +95,7 @@ impl Late {
     /// As of `now`, where video waits for its pace.
     pub(super) fn paced(now: Instant) -> Late {
         Late {
+            now,
             audio: now.checked_sub(AUDIO_LATE),
             video: now.checked_sub(VIDEO_LATE_PACED),
             keyframe: now.checked_sub(KEYFRAME_LATE_PACED),
@@ -127,6 +130,10 @@ impl Lateness {
         }
         let is_in_time = !is_before(entry.stamp.arrived, self.late.video);
         if is_in_time && !sender.thinning.waits && !entry.stamp.keyframe {
+            return false;
+        }
+        let excused_until = sender.standing.excused_until;
+        if excused_until.is_some_and(|until| self.late.now < until) {
             return false;
         }
         let waited_before = sender.thinning.waits;

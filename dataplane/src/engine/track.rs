@@ -42,6 +42,8 @@ const EPOCH_GAP: u64 = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Track {
     pub(super) home: Home,
+    /// Whether a feed publishes it, here or elsewhere: nobody can be asked for anything.
+    pub(super) is_fed: bool,
     /// The stream, as far as it is about this encoding.
     pub(super) spec: TrackSpec,
     /// Which encoding it is, counted from the smallest.
@@ -145,12 +147,13 @@ impl Track {
         let (spec, rid) = encoding_of(stream, encoding);
         Track {
             home,
+            is_fed: false,
             encoding: encoding as u8,
             rid,
             joining: Vec::new(),
             meter: Meter::default(),
             ids: ForwardedIds::new(&spec.extensions),
-            log: Log::new(spec.kind),
+            log: log_of(&spec),
             subscribers: Vec::new(),
             exports: Vec::new(),
             is_dirty: false,
@@ -197,7 +200,7 @@ impl Track {
             format: source.format,
             arrived: source.arrived.before(now),
         });
-        self.log = Log::restore(self.spec.kind, &snapshot.log);
+        self.log = log_of(&self.spec).restored(&snapshot.log);
         self.clock = snapshot.clock;
         self.meter = Meter::restore(now, &snapshot.meter);
         self.top = snapshot.top;
@@ -402,6 +405,14 @@ fn payload_types(formats: &[Format]) -> Box<[Option<Use>; 128]> {
         }
     }
     uses
+}
+
+fn log_of(spec: &TrackSpec) -> Log {
+    if spec.keeps_group && spec.kind == MediaKind::Video {
+        Log::keeping_group()
+    } else {
+        Log::new(spec.kind)
+    }
 }
 
 /// Whether a track's loss can be repaired by a key frame.

@@ -237,6 +237,7 @@ impl World {
             nack: options.kind == MediaKind::Video,
             simulcast: Simulcast::None,
             group: Some(EVERYBODY),
+            keeps_group: false,
         };
         let session = self.seat(seat).session;
         self.command(Command::Publish {

@@ -488,6 +488,7 @@ pub(crate) fn video_track(id: u64) -> TrackSpec {
         nack: true,
         simulcast: Simulcast::None,
         group: None,
+        keeps_group: false,
     }
 }
 
@@ -516,6 +517,7 @@ pub(crate) fn audio_track(id: u64) -> TrackSpec {
         nack: false,
         simulcast: Simulcast::None,
         group: None,
+        keeps_group: false,
     }
 }
 

@@ -186,6 +186,7 @@ fn line(effect: &Effect) -> String {
 fn command_line(command: &Command) -> String {
     match command {
         Command::Open(_) => "open".to_owned(),
+        Command::OpenFeed(_) => "open feed".to_owned(),
         Command::Close { .. } => "close".to_owned(),
         Command::RestartIce { .. } => "restart".to_owned(),
         Command::Publish { track, .. } => format!("publish t{} {:?}", track.track.0, track.kind),

@@ -46,6 +46,10 @@ impl Engines {
                     "opened twice"
                 );
             }
+            Command::OpenFeed(spec) => {
+                let before = self.sessions.insert(spec.session, worker);
+                assert_eq!(before, None, "opened twice");
+            }
             Command::Close { session } => {
                 self.on_worker(worker, *session);
                 self.forget(*session);

@@ -174,6 +174,7 @@ impl Track {
                 len => Simulcast::Rids((0..len).map(rid).collect()),
             },
             group: self.shape.is_grouped.then_some(GroupId(7)),
+            keeps_group: false,
         }
     }
 

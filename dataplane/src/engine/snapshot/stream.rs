@@ -35,13 +35,18 @@ impl StreamSnapshot {
 }
 
 impl Engine {
-    /// `None` for a stream whose session is not carried.
+    /// `None` for a stream whose session is not carried, or which a feed publishes, here or elsewhere: its source
+    /// begins anew with the process.
     pub(super) fn stream_snapshot(
         &self,
         now: Instant,
         encodings: &[TrackKey],
     ) -> Option<StreamSnapshot> {
-        let first = self.tracks.get(*encodings.first()?)?;
+        let tracks = || encodings.iter().filter_map(|key| self.tracks.get(*key));
+        if tracks().any(|track| track.is_fed) {
+            return None;
+        }
+        let first = tracks().next()?;
         let home = match first.home {
             Home::Session(key) => {
                 let session = self.sessions.get(key).filter(|its| its.is_carried())?;
@@ -49,7 +54,6 @@ impl Engine {
             }
             Home::Worker(worker, clock) => HomeSnapshot::Worker(worker, clock),
         };
-        let tracks = || encodings.iter().filter_map(|key| self.tracks.get(*key));
         let spec = TrackSpec {
             // Each encoding knows its own only.
             sources: tracks()
@@ -99,7 +103,7 @@ impl Engine {
             }
         }
         for to in snapshot.exports {
-            let _ = self.export(id, to);
+            let _ = self.export(now, id, to);
         }
         Ok(())
     }

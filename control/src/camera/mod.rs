@@ -1,0 +1,12 @@
+//! Cameras: RTSP sources (RFC 2326) as people in a room.
+//!
+//! ```text
+//!  camera ─ RTSP ─► lane (threads of its own) ─ packets ─► dataplane::driver::Feeder ─► engine
+//!                    │ LaneEvent      ▲ Order
+//!                    ▼                │
+//!                   Cameras: which there are, who watches ─► room
+//! ```
+
+pub mod order;
+pub mod stream;
+pub mod url;
