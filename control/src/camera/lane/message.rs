@@ -6,6 +6,9 @@ use super::failure::Failure;
 /// Headers of an answer that are kept; more are passed over.
 const HEADERS_MAX: usize = 64;
 
+/// Letters of a method; the longest has 13.
+const METHOD_MAX: usize = 20;
+
 /// Bytes that may wait: the longest head and body, or the longest packet.
 const WAITING_MAX: usize = HEAD_BYTES_MAX + BODY_BYTES_MAX + 4;
 
@@ -140,8 +143,13 @@ struct Head {
 
 /// The head that these bytes begin with, and its length; `None` where it has not ended.
 fn head(rest: &[u8]) -> Result<Option<(usize, Head)>, Failure> {
-    // A method or "RTSP/": letters, so that what is no message is known by its first byte.
-    if !rest.first().is_some_and(u8::is_ascii_uppercase) {
+    // "RTSP/" or a method: capital letters, so that what is no message is known by its first bytes.
+    let word = rest
+        .split(|byte| b" /".contains(byte))
+        .next()
+        .unwrap_or_default();
+    let is_capital = |byte: &u8| byte.is_ascii_uppercase() || *byte == b'_';
+    if word.is_empty() || word.len() > METHOD_MAX || !word.iter().all(is_capital) {
         return Err(Failure::OutOfStep);
     }
     let window = &rest[..rest.len().min(HEAD_BYTES_MAX)];
@@ -282,9 +290,12 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut inbox = Inbox::default();
-        for _ in 0..10_000 {
+        for n in 0..10_000 {
             let len = inbox.room().len();
             inbox.room().fill(b'A');
+            if n == 0 {
+                inbox.room()[..5].copy_from_slice(b"RTSP/");
+            }
             inbox.filled(len);
             if inbox.poll_message().is_err() {
                 break;
