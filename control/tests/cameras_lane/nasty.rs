@@ -406,7 +406,7 @@ async fn t_34_what_is_no_camera_is_told_so() {
         (404, "", "no stream"),
         (453, "", "status 453"),
         (200, "", "DESCRIBE"),
-        (200, "m=video 0 RTP/AVP\r\n", "H.264"),
+        (200, "m=video 0 RTP/AVP\r\n", "neither"),
         (200, "v=0\r\nm=video 0 RTP/AVP 26\r\n", "MJPEG"),
         (403, "n4me:s3cret", "password"),
     ];

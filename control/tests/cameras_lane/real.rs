@@ -204,7 +204,7 @@ async fn a_camera_that_restarts_is_away_and_comes_back() {
     watched.until_state(&LaneState::Playing).await;
     let packets = watched.until_packets(1_000, before + 60).await;
     let (pictures, different) = decoded(&byte_stream(&packets, false), false, 320 * 180);
-    assert!(pictures > 40 && different > 30, "{different} of {pictures}");
+    assert!(pictures > 40 && different > 20, "{different} of {pictures}");
 }
 
 #[tokio::test]
@@ -272,9 +272,14 @@ async fn rtsps_is_spoken_and_certificates_are_looked_at_unless_any_will_do() {
         .status()
         .expect("openssl is there; `make test-deps` installs it");
     assert!(status.success());
-    let server = Server::start(&["--tls", &certificate, &key]);
+    let mut options = vec!["--tls", &certificate, &key];
+    // Its authenticator has the certificate, and wants names too.
+    options.extend(["--user", "n4me", "--password", "s3cret", "--auth", "basic"]);
+    let server = Server::start(&options);
     fs::remove_dir_all(&folder).unwrap();
-    let url = server.url("/small", "").replacen("rtsp", "rtsps", 1);
+    let url = server
+        .url("/small", "n4me:s3cret")
+        .replacen("rtsp", "rtsps", 1);
     let mut watched = Watched::start(&[]);
     let mut verified = spec(&url, Transport::Tcp);
     verified.identity = Identity::Verified;
