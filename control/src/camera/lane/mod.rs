@@ -37,12 +37,12 @@ use std::time::{Duration, Instant};
 use dataplane::id::SessionId;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{Id, JoinError, JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::allow::Allowed;
 use super::limits::{FIGURES_EVERY, SOURCES_MAX};
-use super::order::{CameraId, LaneEvent, Order};
+use super::order::{CameraId, LaneEvent, LaneState, Order};
 use camera::Camera;
 use dial::Dialler;
 use flow::{Flow, SharedOutflow};
@@ -154,16 +154,17 @@ fn serve(runtime: &Runtime, around: Rc<Surroundings>, mut orders: mpsc::Unbounde
     local.block_on(runtime, async move {
         let mut cameras: HashMap<CameraId, Rc<Camera>> = HashMap::new();
         let mut tasks = JoinSet::new();
+        let mut names = Names::new();
         let turnstile = Turnstile::new();
         let mut figures = interval(FIGURES_EVERY);
         figures.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 order = orders.recv() => match order {
-                    Some(order) => on_order(order, &mut cameras, &mut tasks, &around, &turnstile),
+                    Some(order) => on_order(order, &mut cameras, (&mut tasks, &mut names), &around, &turnstile),
                     None => break,
                 },
-                Some(_) = tasks.join_next() => {}
+                Some(ended) = tasks.join_next_with_id() => on_end(&ended, &mut names, &cameras),
                 _ = figures.tick() => {
                     let now = gate::now();
                     for camera in cameras.values() {
@@ -181,10 +182,33 @@ fn serve(runtime: &Runtime, around: Rc<Surroundings>, mut orders: mpsc::Unbounde
     });
 }
 
+/// A source ended: its camera was removed, or there is a fault in us.
+fn on_end(
+    ended: &Result<(Id, ()), JoinError>,
+    names: &mut Names,
+    cameras: &HashMap<CameraId, Rc<Camera>>,
+) {
+    let id = match ended {
+        Ok((id, ())) => *id,
+        Err(error) => error.id(),
+    };
+    let name = names.remove(&id);
+    if let (Err(_), Some((camera, index))) = (ended, name)
+        && let Some(camera) = cameras.get(&camera)
+    {
+        // It is not made again at once.
+        let reason = "the node failed at this camera, by a fault of its own".to_owned();
+        camera.on_state(index, LaneState::Refused { reason });
+    }
+}
+
+/// Which source a task is.
+type Names = HashMap<Id, (CameraId, usize)>;
+
 fn on_order(
     order: Order,
     cameras: &mut HashMap<CameraId, Rc<Camera>>,
-    tasks: &mut JoinSet<()>,
+    (tasks, names): (&mut JoinSet<()>, &mut Names),
     around: &Rc<Surroundings>,
     turnstile: &Rc<Turnstile>,
 ) {
@@ -209,7 +233,8 @@ fn on_order(
                     around: around.clone(),
                     turnstile: turnstile.clone(),
                 };
-                tasks.spawn_local(source.run());
+                let task = tasks.spawn_local(source.run());
+                names.insert(task.id(), (id, index));
             }
         }
         Order::Want { camera, target } => {

@@ -192,3 +192,46 @@ fn t_34_answers_that_nobody_asked_for_say_nothing() {
     let old = line.answers("RTSP/1.0 500 No\r\nCSeq: 1\r\n\r\n");
     assert_eq!(old, Ok((String::new(), String::new())));
 }
+
+#[test]
+fn t_34_whatever_a_camera_writes_is_understood_or_refused() {
+    let mut state = 0x4341_4D33u64;
+    let mut below = |bound: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (state >> 33) as usize % bound
+    };
+    let mut understood = 0;
+    for _ in 0..5_000 {
+        let mut line = Line::new("rtsp://cam/live", Transport::Auto);
+        line.asks("DESCRIBE", "", "");
+        let len = DESCRIPTION.len();
+        let mut bytes = format!(
+            "RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Base: rtsp://cam/a/\r\nContent-Length: {len}\r\n\r\n{DESCRIPTION}\
+             RTSP/1.0 200 OK\r\nCSeq: 2\r\nSession: a;timeout=9\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n$\0\0\x02ab"
+        )
+        .into_bytes();
+        for _ in 0..below(6) {
+            let at = below(bytes.len());
+            bytes[at] = [0, b' ', b'\n', b'9', 0xFF, b';'][below(6)];
+        }
+        let mut inbox = Inbox::default();
+        inbox.room()[..bytes.len()].copy_from_slice(&bytes);
+        inbox.filled(bytes.len());
+        while let Ok(Some(message)) = inbox.poll_message() {
+            let Message::Answer(answer) = message else {
+                continue;
+            };
+            if line.talk.handle_answer(&answer, &mut line.sockets).is_err() {
+                break;
+            }
+            if let Some(description) = line.talk.description() {
+                understood += 1;
+                description.offering();
+                line.asks("SETUP", "/s0", SET_UP);
+            }
+        }
+    }
+    assert!(understood > 1_000, "{understood}");
+}
