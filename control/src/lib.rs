@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`room`] decides and does no IO; [`node`] carries out. Nothing here knows packets or SDP's
-//! grammar.
+//! grammar, but for those of cameras ([`camera`]).
 //!
 //! In reading order:
 

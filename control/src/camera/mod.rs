@@ -7,6 +7,16 @@
 //!                   Cameras: which there are, who watches ─► room
 //! ```
 
+pub mod limits;
 pub mod order;
 pub mod stream;
 pub mod url;
+
+// What a camera sends, made acceptable to browsers.
+pub mod repack;
+
+// Where a camera may be.
+pub mod allow;
+
+// The RTSP side.
+pub mod lane;
