@@ -7,6 +7,14 @@
 //!                   Cameras: which there are, who watches ─► room
 //! ```
 
+// What there is, and whether it is pulled.
+pub mod cameras;
+
+// How cameras are described.
+pub mod carried;
+pub mod description;
+pub mod file;
+
 pub mod order;
 pub mod stream;
 pub mod url;

@@ -341,6 +341,7 @@ impl World {
             }
             Effect::SessionOpened { .. }
             | Effect::SessionEnded { .. }
+            | Effect::CameraLost { .. }
             | Effect::ChannelRefused { .. } => {}
         }
         None
