@@ -17,7 +17,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// TRACE, secrets and all. The configured filter comes after it, and may say otherwise.
 const QUIETER: &str = "rtc_dtls=error,rtc_sctp=off,firestore=warn,gcloud_sdk=off,\
                        tungstenite=warn,tokio_tungstenite=warn,hyper=warn,hyper_util=warn,h2=warn,\
-                       tower=warn,tonic=warn,reqwest=warn,rustls=warn";
+                       tower=warn,tonic=warn,reqwest=warn,rustls=warn,retina=off,http_auth=off";
 
 /// The configuration is wrong.
 const EXIT_CONFIG: u8 = 2;

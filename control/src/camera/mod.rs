@@ -15,6 +15,17 @@ pub mod carried;
 pub mod description;
 pub mod file;
 
+// What they are, and how much of it.
+pub mod limits;
 pub mod order;
 pub mod stream;
 pub mod url;
+
+// What a camera sends, made acceptable to browsers.
+pub mod repack;
+
+// Where a camera may be.
+pub mod allow;
+
+// The RTSP side.
+pub mod lane;

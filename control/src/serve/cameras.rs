@@ -25,7 +25,7 @@ pub(super) fn start(
     let outflow = |_| Box::new(Feeding(dataplane.feeder())) as Box<dyn Outflow>;
     let outflows = (0..threads).map(outflow).collect();
     let (said, events) = mpsc::channel(QUEUE);
-    let lane = Lane::start(Allowed::new(config.allow.clone()), outflows, said)?;
+    let lane = Lane::start(Allowed::new(config.allow.clone()), outflows, &said)?;
     Ok((lane, events))
 }
 
