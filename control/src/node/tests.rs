@@ -1,5 +1,6 @@
 //! The node over a worker that runs.
 
+mod cameras;
 mod faults;
 mod overload;
 
