@@ -3,11 +3,11 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use dataplane::command::{Command, SrtpKeys};
+use dataplane::command::{Command, FeedSpec, SrtpKeys};
 use dataplane::counters::Counters;
-use dataplane::driver::{Dataplane, DataplaneConfig, DriverChoice};
+use dataplane::driver::{Dataplane, DataplaneConfig, DriverChoice, Feeder};
 use dataplane::event::Event;
 use dataplane::id::{SenderId, SessionId, TrackId};
 use dataplane::limits::EGRESS_HOLD_DEFAULT;
@@ -79,6 +79,17 @@ pub struct Crowd {
     threads: Vec<cpu::Thread>,
     dataplane: Dataplane,
     events: Receiver<(usize, Event)>,
+    /// Where the publishers are no clients but feeds: the way to the workers.
+    feeder: Option<Feeder>,
+}
+
+/// Where publishers' packets come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From clients, as SRTP by their sockets.
+    Clients,
+    /// From a thread of the process, in the clear, as cameras' do.
+    Feeds,
 }
 
 /// What a round found, by worker.
@@ -90,6 +101,8 @@ pub struct Round {
     pub received: Vec<u64>,
     /// Packets that all subscribers should have got.
     pub expected: u64,
+    /// CPU time of the thread that hands feeds' packets over, for that only.
+    pub handing_ns: u64,
 }
 
 impl Round {
@@ -107,6 +120,19 @@ impl Crowd {
     /// # Errors
     /// What the system or the dataplane says; a client that is not answered.
     pub fn start(load: Load, rooms: usize, placement: Placement) -> io::Result<Crowd> {
+        Crowd::start_from(Origin::Clients, load, rooms, placement)
+    }
+
+    /// The same with publishers of this kind.
+    ///
+    /// # Errors
+    /// As [`Crowd::start`].
+    pub fn start_from(
+        origin: Origin,
+        load: Load,
+        rooms: usize,
+        placement: Placement,
+    ) -> io::Result<Crowd> {
         let cores = placement.cores();
         let names: Vec<String> = (0..cores.len()).map(|n| format!("worker-{n}")).collect();
         let before: Vec<_> = names.iter().map(|name| cpu::Thread::named(name)).collect();
@@ -145,6 +171,7 @@ impl Crowd {
                 .collect::<io::Result<_>>()?,
             addresses: addresses.collect(),
             threads: threads.ok_or_else(|| io::Error::other("a worker has no thread"))?,
+            feeder: (origin == Origin::Feeds).then(|| dataplane.feeder()),
             dataplane,
             events,
         };
@@ -152,10 +179,11 @@ impl Crowd {
         Ok(crowd)
     }
 
-    /// Everybody's client number, worker and socket.
+    /// Every client's number, worker and socket.
     fn clients(&self) -> impl Iterator<Item = (usize, usize, &Socket)> {
         let size = self.load.subscribers;
         let publishers = self.publishers.iter().enumerate();
+        let publishers = publishers.filter(|_| self.feeder.is_none());
         let publishers = publishers.map(move |(room, (_, socket))| {
             (room * (size + 1), self.placement.publisher(room), socket)
         });
@@ -175,6 +203,14 @@ impl Crowd {
             self.command(worker, connect(client))?;
         }
         for room in 0..self.publishers.len() {
+            if self.feeder.is_some() {
+                let spec = FeedSpec {
+                    session: publisher_session(&self.load, room),
+                    cname: "camera".to_owned(),
+                };
+                let home = self.placement.publisher(room);
+                self.command(home, Command::OpenFeed(Box::new(spec)))?;
+            }
             self.set_up_room(room)?;
         }
         let everybody = self.clients().count();
@@ -302,10 +338,30 @@ impl Crowd {
             .filter_map(|room| self.addresses.get(self.placement.publisher(room)).copied())
             .collect();
         let workers = self.addresses.len();
-        let load = self.load;
+        let (load, placement) = (self.load, self.placement);
+        let mut handing_ns = 0;
+        let feeder = &mut self.feeder;
         let (expected, by_worker) = std::thread::scope(|scope| {
             let receiving = scope.spawn(|| receive_all(subscribers, workers, &received, &stop));
-            let bursts = publish(&load, rooms, &to, duration);
+            let mut burst = Vec::new();
+            let bursts = publish(&load, rooms.len(), duration, |room| {
+                let (publisher, socket) = &mut rooms[room];
+                let Some(feeder) = feeder else {
+                    let segment = publisher.write_burst(0, &mut burst);
+                    // A burst that is not sent shows as loss.
+                    socket.send(to[room], &burst, segment).ok();
+                    return;
+                };
+                let segment = publisher.write_plain_burst(&mut burst);
+                let begun = cpu::of_this_thread_ns();
+                let session = publisher_session(&load, room);
+                hand_over(
+                    feeder,
+                    (placement.publisher(room), session),
+                    burst.chunks(segment),
+                );
+                handing_ns += cpu::of_this_thread_ns() - begun;
+            });
             let expected = bursts * (load.burst * load.subscribers) as u64;
             settle(expected, &received);
             stop.store(true, Ordering::Relaxed);
@@ -319,6 +375,7 @@ impl Crowd {
                 .collect(),
             received: by_worker,
             expected,
+            handing_ns,
         }
     }
 }
@@ -377,16 +434,30 @@ pub fn moved(command: Command, room: usize, base: usize) -> Command {
     }
 }
 
-/// Sends bursts, each room's at its own times, and returns how many.
-fn publish(
-    load: &Load,
-    rooms: &mut [(Publisher, Socket)],
-    to: &[SocketAddr],
-    duration: Duration,
-) -> u64 {
-    let mut burst = Vec::new();
+/// The session of a room's publisher: its first client's.
+fn publisher_session(load: &Load, room: usize) -> SessionId {
+    SessionId((room * (load.subscribers + 1)) as u64)
+}
+
+/// Hands a feed's packets to its worker.
+#[expect(clippy::disallowed_methods, reason = "they arrive now")]
+fn hand_over<'a>(
+    feeder: &mut Feeder,
+    (worker, session): (usize, SessionId),
+    packets: impl Iterator<Item = &'a [u8]>,
+) {
+    let now = Instant::now();
+    for packet in packets {
+        // A packet that finds no room shows as loss.
+        let _ = feeder.send(worker, session, now, packet);
+    }
+    feeder.flush();
+}
+
+/// Has bursts sent, each room's at its own times, and returns how many.
+fn publish(load: &Load, rooms: usize, duration: Duration, mut send: impl FnMut(usize)) -> u64 {
     let start = cpu::wall_ns();
-    let per_second = load.bursts_per_second * rooms.len() as u64;
+    let per_second = load.bursts_per_second * rooms as u64;
     let bursts = duration.as_nanos() as u64 * per_second / 1_000_000_000;
     for number in 0..bursts {
         let due = start + number * 1_000_000_000 / per_second;
@@ -394,11 +465,7 @@ fn publish(
         if due > now {
             pause(Duration::from_nanos(due - now));
         }
-        let room = number as usize % rooms.len();
-        let (publisher, socket) = &mut rooms[room];
-        let segment = publisher.write_burst(0, &mut burst);
-        // A burst that is not sent shows as loss.
-        socket.send(to[room], &burst, segment).ok();
+        send(number as usize % rooms);
     }
     bursts
 }

@@ -48,21 +48,9 @@ impl Publisher {
             *first = stamp.to_le_bytes();
         }
         let mut segment = 0;
-        let streams = self.load.streams as u64;
-        let (stream, frame) = (self.bursts % streams, self.bursts / streams);
-        let frames_per_second = (self.load.bursts_per_second / streams).max(1);
-        let ticks = u64::from(self.load.clock_rate()) / frames_per_second;
         let payload = &self.payload[..self.size(self.bursts)];
         for n in 1..=self.load.burst {
-            let index = frame * self.load.burst as u64 + n as u64 - 1;
-            let header = RtpHeader {
-                marker: n == self.load.burst,
-                payload_type: PAYLOAD_TYPE,
-                sequence: index as u16,
-                timestamp: (frame * ticks) as u32,
-                ssrc: source_ssrc(stream as usize),
-                padding: false,
-            };
+            let (header, index) = self.header(n);
             let start = out.len();
             out.resize(start + room, 0);
             let packet = &mut out[start..];
@@ -77,6 +65,48 @@ impl Publisher {
         }
         self.bursts += 1;
         segment
+    }
+
+    /// Writes the next burst over `out` as a camera's thread hands it over: in the clear, without header extensions.
+    /// Returns the packets' size.
+    ///
+    /// # Panics
+    /// Never: the room is made first.
+    pub fn write_plain_burst(&mut self, out: &mut Vec<u8>) -> usize {
+        out.clear();
+        let payload = &self.payload[..self.size(self.bursts)];
+        let mut segment = 0;
+        for n in 1..=self.load.burst {
+            let (header, _) = self.header(n);
+            let start = out.len();
+            out.resize(start + HEADER_ROOM, 0);
+            let header_len = header
+                .write(&mut out[start..], &ExtensionBlock::new())
+                .expect("the room is enough");
+            out.truncate(start + header_len);
+            out.extend_from_slice(payload);
+            segment = out.len() - start;
+        }
+        self.bursts += 1;
+        segment
+    }
+
+    /// The header of packet `n`, from 1, of the next burst, and the packet's index.
+    fn header(&self, n: usize) -> (RtpHeader, u64) {
+        let streams = self.load.streams as u64;
+        let (stream, frame) = (self.bursts % streams, self.bursts / streams);
+        let frames_per_second = (self.load.bursts_per_second / streams).max(1);
+        let ticks = u64::from(self.load.clock_rate()) / frames_per_second;
+        let index = frame * self.load.burst as u64 + n as u64 - 1;
+        let header = RtpHeader {
+            marker: n == self.load.burst,
+            payload_type: PAYLOAD_TYPE,
+            sequence: index as u16,
+            timestamp: (frame * ticks) as u32,
+            ssrc: source_ssrc(stream as usize),
+            padding: false,
+        };
+        (header, index)
     }
 
     /// Payload bytes of the packets of a burst.

@@ -373,6 +373,7 @@ impl Log {
 #[expect(clippy::disallowed_methods, reason = "any instant will do")]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn push(log: &mut Log, sequence: u64, payload: &[u8]) {
         let slot = log.reserve(3 + payload.len()).unwrap();
@@ -428,6 +429,92 @@ mod tests {
                 assert!(log.entry(log.head()).is_none());
                 assert!(log.tail() == 0 || log.entry(log.tail() - 1).is_none());
             }
+        }
+    }
+
+    /// A packet of a picture with this timestamp.
+    fn push_picture(log: &mut Log, now: Instant, timestamp: u32, keyframe: bool) {
+        if keyframe {
+            log.begin_keyframe(timestamp);
+        }
+        let sequence = log.newest() + 1;
+        let payload = vec![sequence as u8; 1_000];
+        log.reserve(1_000).unwrap().copy_from_slice(&payload);
+        let stamp = Stamp {
+            sequence,
+            timestamp,
+            arrived: now,
+            epoch: 0,
+            marker: false,
+            keyframe,
+            format: FormatIndex(0),
+            layer: LayerStamp::default(),
+        };
+        log.commit(stamp, 0, 0..1_000);
+    }
+
+    #[test]
+    fn a_group_begins_with_the_parameter_sets_before_its_key_frame() {
+        let (mut log, now) = (Log::keeping_group(), Instant::now());
+        assert_eq!(log.group(now), None);
+        for (timestamp, keyframe) in [(1, false), (2, false), (2, true), (2, false), (3, false)] {
+            push_picture(&mut log, now, timestamp, keyframe);
+        }
+        assert_eq!(log.group(now), Some(1));
+        assert_eq!(log.group(now + GROUP_AGE_MAX), Some(1));
+        let too_late = now + GROUP_AGE_MAX + Duration::from_millis(1);
+        assert_eq!(log.group(too_late), None);
+        log.forget();
+        assert_eq!(log.group(now), None);
+        push_picture(&mut log, now, 4, true);
+        assert_eq!(log.group(now), Some(5));
+    }
+
+    #[test]
+    fn a_group_is_begun_with_whole_or_not_at_all() {
+        let (mut log, now) = (Log::keeping_group(), Instant::now());
+        push_picture(&mut log, now, 0, true);
+        for packet in 1..2 * GROUP_LOG_PACKETS as u32 {
+            push_picture(&mut log, now, packet, false);
+            let is_short = u64::from(packet) < GROUP_BYTES_MAX / 1_000;
+            assert_eq!(log.group(now), is_short.then_some(0), "{packet}");
+        }
+        push_picture(&mut log, now, u32::MAX, true);
+        assert_eq!(log.group(now), Some(log.head() - 1));
+    }
+
+    #[test]
+    fn a_log_of_groups_touches_little_more_memory_than_two_and_keeps_the_last_readable() {
+        for packets_in_group in [10_u64, 100, 500, 1_500] {
+            let (mut log, now) = (Log::keeping_group(), Instant::now());
+            let mut touched = 0;
+            for packet in 0..40_000_u64 {
+                let keyframe = packet % packets_in_group == 0;
+                push_picture(&mut log, now, packet as u32, keyframe);
+                let last = *log.latest().unwrap();
+                touched = touched.max(last.place + last.payload_len());
+                let begin = log.group(now).unwrap();
+                assert_eq!(begin, packet - packet % packets_in_group);
+                for arrival in [begin, (begin + packet) / 2, packet] {
+                    let entry = *log.entry(arrival).unwrap();
+                    assert!(
+                        log.payload(&entry)
+                            .iter()
+                            .all(|byte| *byte == (arrival + 1) as u8)
+                    );
+                }
+                // Who reads the group that has just ended has time for it.
+                let since = packet - begin;
+                let before = begin.checked_sub(packets_in_group);
+                if let Some(before) = before.filter(|_| since * 1_000 < GROUP_TURN_BYTES) {
+                    assert!(log.entry(before).is_some(), "{packets_in_group} {packet}");
+                }
+            }
+            let group = packets_in_group as usize * 1_000;
+            assert!(
+                touched <= GROUP_TURN_BYTES as usize + 2 * group,
+                "{touched}"
+            );
         }
     }
 

@@ -218,8 +218,9 @@ impl Engine {
             return;
         };
         // A track that has not begun will begin with one; of one that lives elsewhere nobody here
-        // knows whether it has.
-        let has_begun = track.session().is_none() || track.ssrc().is_some();
+        // knows whether it has, unless its home begins with one when it hands it over.
+        let may_have_begun = track.session().is_none() && !track.log.keeps_group();
+        let has_begun = may_have_begun || track.ssrc().is_some();
         if !has_keyframes(track.spec.kind) || !has_begun {
             return;
         }

@@ -2,10 +2,13 @@
 //! the cryptography and the packets of other libraries at both ends.
 
 mod attacks;
+mod camera;
 mod connectivity;
 mod control;
 mod data;
 mod downlink;
+mod feed;
+mod group;
 mod hold;
 mod layers;
 mod layers_relay;
