@@ -3,12 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod harness;
+#[path = "harness/rtsp.rs"]
+mod rtsp;
 
 use std::path::PathBuf;
 
-use harness::cameras::RtspServer;
 use harness::emulator::until;
 use harness::{Browsers, Page, Server};
+use rtsp::Server as RtspServer;
 use serde_json::Value;
 
 /// Where the tests' cameras are.
@@ -51,23 +53,21 @@ async fn becomes(server: &Server, camera: &Value, state: &str) {
 async fn a_wall_shows_cameras_of_all_kinds_each_at_its_size() {
     let open = RtspServer::start(&[]);
     let locked = RtspServer::start(&["--user", "ann", "--password", "s3cret", "--auth", "digest"]);
-    let secret = locked
-        .url("/small")
-        .replace("rtsp://", "rtsp://ann:s3cret@");
+    let secret = locked.url("/small", "");
     let text = [
         format!(
             "[[camera]]\nroom = \"gate\"\nname = \"Over TCP\"\ntransport = \"tcp\"\nurl = \"{}\"",
-            open.url("/h264")
+            open.url("/h264", "")
         ),
         format!(
             "[[camera]]\nroom = \"gate\"\nname = \"Over UDP\"\ntransport = \"udp\"\nurl = \"{}\"",
-            open.url("/small")
+            open.url("/small", "")
         ),
         format!("[[camera]]\nroom = \"gate\"\nname = \"With digest\"\nurl = \"{secret}\""),
         format!(
             "[[camera]]\nroom = \"gate\"\nname = \"In layers\"\nlayers = [{{ rid = \"l\", url = \"{}\" }}, {{ rid = \"h\", url = \"{}\" }}]",
-            open.url("/small"),
-            open.url("/h264")
+            open.url("/small", ""),
+            open.url("/h264", "")
         ),
         "[[camera]]\nroom = \"gate\"\nname = \"Not there\"\nurl = \"rtsp://127.0.0.1:9/live\""
             .to_owned(),
@@ -113,7 +113,7 @@ async fn a_wall_shows_cameras_of_all_kinds_each_at_its_size() {
 async fn a_camera_is_pulled_while_somebody_watches() {
     let rtsp = RtspServer::start(&[]);
     let server = Server::start(&ALLOWED);
-    let url = rtsp.url("/h264");
+    let url = rtsp.url("/h264", "");
     let camera = server.add_camera(&format!(r#"{{"room":"gate","name":"Gate","url":"{url}"}}"#));
     becomes(&server, &camera, "idle").await;
     let view = server.camera(&camera);
@@ -157,7 +157,7 @@ async fn a_camera_that_restarts_in_mid_view_comes_back_to_whoever_watches() {
     let server = Server::start(&ALLOWED);
     let camera = server.add_camera(&format!(
         r#"{{"room":"gate","name":"Gate","url":"{}"}}"#,
-        rtsp.url("/h264")
+        rtsp.url("/h264", "")
     ));
     let browsers = Browsers::start();
     let page = wall(&browsers, &server, &[]).await;
@@ -186,7 +186,7 @@ async fn a_player_sees_the_camera_that_it_names() {
     let rtsp = RtspServer::start(&[]);
     let server = Server::start(&ALLOWED);
     for (name, path) in [("Gate", "/h264"), ("Yard", "/small")] {
-        let url = rtsp.url(path);
+        let url = rtsp.url(path, "");
         let camera = server.add_camera(&format!(
             r#"{{"room":"gate","name":"{name}","url":"{url}"}}"#
         ));
@@ -223,7 +223,7 @@ async fn a_player_sees_the_camera_that_it_names() {
 async fn the_first_picture_of_a_camera_that_is_pulled_comes_at_once() {
     let rtsp = RtspServer::start(&[]);
     let server = Server::start(&ALLOWED);
-    let url = rtsp.url("/h264");
+    let url = rtsp.url("/h264", "");
     let camera = server.add_camera(&format!(
         r#"{{"room":"gate","name":"Gate","mode":"always","url":"{url}"}}"#
     ));
@@ -260,7 +260,7 @@ async fn cameras_and_their_viewers_go_over_to_the_next_program() {
     let socket = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("cameras.socket");
     let listed = format!(
         "[[camera]]\nroom = \"gate\"\nname = \"Listed\"\nurl = \"{}\"",
-        rtsp.url("/small")
+        rtsp.url("/small", "")
     );
     let listed = list("taken-over", &listed);
     let flags = [
@@ -270,7 +270,7 @@ async fn cameras_and_their_viewers_go_over_to_the_next_program() {
         &listed,
     ];
     let mut server = Server::start(&[&flags[..], &ALLOWED[..]].concat());
-    let url = rtsp.url("/h264");
+    let url = rtsp.url("/h264", "");
     server.add_camera(&format!(
         r#"{{"room":"gate","name":"Asked","url":"{url}"}}"#
     ));
@@ -294,7 +294,7 @@ async fn cameras_and_their_viewers_go_over_to_the_next_program() {
 async fn a_request_cannot_look_into_the_nodes_own_network() {
     let rtsp = RtspServer::start(&[]);
     let server = Server::start(&[]);
-    let url = rtsp.url("/h264");
+    let url = rtsp.url("/h264", "");
     let camera = server.add_camera(&format!(r#"{{"room":"gate","url":"{url}"}}"#));
     becomes(&server, &camera, "refused").await;
     let view = server.camera(&camera);
@@ -330,7 +330,7 @@ fn cpu_s(server: &Server) -> f64 {
 async fn a_hundred_cameras_lose_nothing_inside_the_node() {
     let rtsp = RtspServer::start(&[]);
     let server = Server::start(&ALLOWED);
-    let url = rtsp.url("/load");
+    let url = rtsp.url("/load", "");
     let cameras: Vec<Value> = (0..MANY)
         .map(|n| {
             let json = r#"{"mode":"always","transport":"tcp""#;

@@ -1,55 +1,11 @@
-//! A camera for tests: GStreamer's RTSP server with generated streams.
+//! What tests ask of a node's cameras.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use super::Server;
-
-/// A running RTSP server, ended when dropped.
-pub struct RtspServer {
-    child: Child,
-    /// Where it listens, on loopback.
-    pub port: u16,
-}
-
-impl RtspServer {
-    /// Starts it with these options besides; see the script.
-    pub fn start(options: &[&str]) -> RtspServer {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/rtsp_server.py");
-        // Debian's own, which knows Debian's GStreamer.
-        let mut child = Command::new("/usr/bin/python3")
-            .arg(script)
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python3 runs: `scripts/test-deps` installs it and GStreamer");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.strip_prefix("port ")?.parse().ok());
-        let port =
-            port.expect("the RTSP server serves: `scripts/test-deps` installs what it needs");
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        RtspServer { child, port }
-    }
-
-    /// The address of one of its streams.
-    pub fn url(&self, path: &str) -> String {
-        format!("rtsp://127.0.0.1:{}{path}", self.port)
-    }
-}
-
-impl Drop for RtspServer {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
 
 impl Server {
     /// Adds a camera that this JSON describes, and gives its view.
