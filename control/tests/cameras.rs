@@ -103,7 +103,7 @@ async fn a_wall_shows_cameras_of_all_kinds_each_at_its_size() {
     assert!(!shown.contains("s3cret"));
     assert!(server.metric("millrace_camera_packets_total") > 0);
     assert_eq!(
-        server.metric("millrace_sessions"),
+        server.metric("millrace_sessions{client=\"camera\"}"),
         4,
         "a session for each camera that answers"
     );
