@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long sweep lint bench peers first-frame fuzz firestore-load take-over soak audit sanitize
+.PHONY: help run doctor test test-deps test-web test-rules nine nine-step test-long sweep lint bench peers first-frame fuzz firestore-load take-over cameras soak audit sanitize
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ sweep: ## Simulated nodes and people until MEETING_HOURS (1000) have passed, fro
 
 take-over: ## The program is replaced under a thousand sessions: nothing lost, nothing twice, and the gap
 	$(CARGO) test --release -p control --test upgrade a_thousand -- --ignored --nocapture
+
+cameras: test-deps ## A hundred RTSP cameras of 2 Mbit/s into one node: what is lost inside it, and its cores
+	$(CARGO) test --release -p control --test cameras a_hundred -- --ignored --nocapture
 
 lint: audit ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check

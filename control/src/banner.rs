@@ -22,6 +22,8 @@ pub struct Banner<'a> {
     pub workers: &'a [WorkerInfo],
     /// Addresses that clients are told of.
     pub addresses: &'a [IpAddr],
+    /// Cameras that the configuration lists.
+    pub cameras: usize,
     /// The database where pages and nodes meet, and who we are there.
     pub firestore: Option<&'a str>,
 }
@@ -39,8 +41,9 @@ impl Banner<'_> {
             ("buffers", self.buffers()),
             ("addresses", addresses.join(", ")),
         ];
+        let cameras = (self.cameras > 0).then(|| ("cameras", self.cameras()));
         let firestore = self.firestore.map(|line| ("firestore", line.to_owned()));
-        for (name, value) in lines.into_iter().chain(firestore) {
+        for (name, value) in lines.into_iter().chain(cameras).chain(firestore) {
             let _ = writeln!(text, "  {name:<9}  {value}");
         }
         for warning in self.warnings() {
@@ -58,6 +61,10 @@ impl Banner<'_> {
         } else {
             format!("{scheme}://{}/", self.http)
         }
+    }
+
+    fn cameras(&self) -> String {
+        format!("{}, each room's at {}wall/ROOM", self.cameras, self.page())
     }
 
     fn drivers(&self) -> String {
@@ -209,6 +216,7 @@ mod tests {
             https: false,
             workers,
             addresses: &addresses,
+            cameras: workers.len() - 1,
             firestore: None,
         }
         .render()
@@ -227,6 +235,10 @@ mod tests {
         );
         assert!(
             text.contains("buffers    8 MiB receive, 8 MiB send\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("cameras    1, each room's at http://localhost:8080/wall/ROOM\n"),
             "{text}"
         );
         assert!(!text.contains("warning"), "{text}");

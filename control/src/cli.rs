@@ -221,6 +221,41 @@ pub struct Settings {
     )]
     pub publisher_bitrate: Option<Bitrate>,
 
+    /// TOML file of cameras that are pulled into rooms, with a table `[[camera]]` for each
+    #[arg(
+        long,
+        env = "MILLRACE_CAMERAS",
+        value_name = "FILE",
+        help_heading = "Cameras"
+    )]
+    pub cameras: Option<PathBuf>,
+    /// Addresses besides public ones at which requests and documents may have cameras, such as
+    /// `192.168.0.0/16`, with commas between or several times; the file's may be anywhere [default: none]
+    #[arg(
+        long,
+        env = "MILLRACE_CAMERA_ALLOW",
+        value_name = "CIDR",
+        value_delimiter = ',',
+        help_heading = "Cameras"
+    )]
+    pub camera_allow: Option<Vec<String>>,
+    /// Cameras at once [default: 1000]
+    #[arg(
+        long,
+        env = "MILLRACE_MAX_CAMERAS",
+        value_name = "N",
+        help_heading = "Cameras"
+    )]
+    pub max_cameras: Option<usize>,
+    /// The same in one room; a browser that shows them all takes at most 256 streams [default: 100]
+    #[arg(
+        long,
+        env = "MILLRACE_MAX_CAMERAS_PER_ROOM",
+        value_name = "N",
+        help_heading = "Cameras"
+    )]
+    pub max_cameras_per_room: Option<usize>,
+
     /// Project of the database where pages and nodes meet; credentials as for Google's
     /// tools (`GOOGLE_APPLICATION_CREDENTIALS`), `FIRESTORE_EMULATOR_HOST` for an emulator
     #[arg(
@@ -323,6 +358,10 @@ impl Settings {
             max_tracks_per_session: self.max_tracks_per_session.or(file.max_tracks_per_session),
             egress_bps: self.egress_bps.or(file.egress_bps),
             publisher_bitrate: self.publisher_bitrate.or(file.publisher_bitrate),
+            cameras: self.cameras.or(file.cameras),
+            camera_allow: self.camera_allow.or(file.camera_allow),
+            max_cameras: self.max_cameras.or(file.max_cameras),
+            max_cameras_per_room: self.max_cameras_per_room.or(file.max_cameras_per_room),
             firestore_project: self.firestore_project.or(file.firestore_project),
             firestore_database: self.firestore_database.or(file.firestore_database),
             firestore_collection: self.firestore_collection.or(file.firestore_collection),

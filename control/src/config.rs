@@ -1,5 +1,6 @@
 //! The node's configuration: flags over environment over file over defaults.
 
+mod cameras;
 mod firestore;
 
 use std::ffi::OsString;
@@ -13,9 +14,11 @@ use dataplane::limits::{AUDIO_SPEAKERS_MAX, EGRESS_HOLD_DEFAULT};
 use signaling::doors::IceServer;
 
 use crate::bitrate::Bitrate;
+use crate::camera::file::BadCameraFile;
 use crate::cli::{Cli, Settings};
 use crate::hold::Hold;
 
+pub use cameras::CamerasConfig;
 pub use firestore::{FirebaseFiles, FirestoreConfig};
 
 /// Everything that a node is told, complete.
@@ -57,6 +60,8 @@ pub struct Config {
     pub egress_bps: Option<Bitrate>,
     /// Bits per second that one publisher is told it may send.
     pub publisher_bitrate: Bitrate,
+    /// Cameras that are pulled into rooms.
+    pub cameras: CamerasConfig,
     /// The database where pages and nodes meet.
     pub firestore: Option<FirestoreConfig>,
     /// What pages are told of Firebase.
@@ -111,6 +116,9 @@ pub enum ConfigError {
         /// Line and cause.
         reason: String,
     },
+    /// A file of cameras is wrong.
+    #[error(transparent)]
+    Cameras(#[from] BadCameraFile),
     /// A value that is out of range or does not fit the others.
     #[error("{key}: {reason}")]
     BadValue {
@@ -150,6 +158,7 @@ impl Config {
     fn complete(settings: Settings) -> Result<Config, ConfigError> {
         let max_rooms = settings.max_rooms.unwrap_or(1000);
         let config = Config {
+            cameras: cameras::cameras(&settings)?,
             firestore: firestore::firestore(&settings, max_rooms)?,
             firebase: firestore::firebase(&settings),
             drain_time: firestore::drain_time(&settings)?,
@@ -196,6 +205,12 @@ impl Config {
             "max-tracks-per-session",
             self.max_tracks_per_session,
             tracks_max,
+        )?;
+        in_range("max-cameras", self.cameras.limits.cameras, CAMERAS_MAX)?;
+        in_range(
+            "max-cameras-per-room",
+            self.cameras.limits.cameras_per_room,
+            CAMERAS_MAX,
         )?;
         if let Some(firestore) = &self.firestore {
             in_range("max-broadcasts", firestore.max_broadcasts, usize::MAX)?;
@@ -260,6 +275,10 @@ impl Config {
             egress_bps: self.egress_bps,
             publisher_bitrate: Some(self.publisher_bitrate),
             drain_time: Some(self.drain_time.as_secs()),
+            cameras: self.cameras.file.clone(),
+            camera_allow: self.cameras.allow_setting(),
+            max_cameras: Some(self.cameras.limits.cameras),
+            max_cameras_per_room: Some(self.cameras.limits.cameras_per_room),
             ..self.database_settings()
         };
         toml::to_string(&settings).expect("settings are a flat table of plain values")
@@ -275,6 +294,9 @@ const WORKERS_MAX: usize = 1024;
 
 /// Places that the counters and pools of a node are made for.
 const SESSIONS_MAX: usize = 1_000_000;
+
+/// A camera is a session with a thread's part of its own: as many as any machine can pull.
+const CAMERAS_MAX: usize = 10_000;
 
 /// What flags and environment say, over what the file says.
 fn settings(cli: &Cli) -> Result<Settings, ConfigError> {
@@ -496,6 +518,9 @@ mod tests {
             drain-time = 90
             firebase-config = "/etc/firebase.json"
             firebase-sdk = "https://cdn.example/firebase"
+            camera-allow = ["192.168.0.0/16", "fd00::/8"]
+            max-cameras = 20
+            max-cameras-per-room = 10
         "#;
         let config = read(text).unwrap();
         assert_eq!(config.public_ip.len(), 2);
@@ -544,6 +569,11 @@ mod tests {
     #[test]
     fn bad_values_say_what_would_be_right() {
         assert!(message("driver = \"epoll\"").contains("auto, uring and msg"));
+        assert!(message("camera-allow = [\"house\"]").starts_with("camera-allow: "));
+        assert!(
+            message("cameras = \"/nowhere.toml\"")
+                .contains("cannot read the cameras in /nowhere.toml")
+        );
         assert!(message("workers = 0").contains("workers: 0 is out of range"));
         assert!(message("workers = -1").contains("workers = -1"));
         assert!(

@@ -1,5 +1,6 @@
 //! The metrics page: Prometheus' text format, from one look at the node.
 
+mod cameras;
 mod firestore;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use dataplane::event::Report;
 use dataplane::load::Load;
 use signaling::node::Refusal;
 
+use crate::camera::cameras::CameraTotals;
 use crate::firestore::shell::Standing;
 use crate::gate::Gate;
 use crate::room::{ChannelRefusal, ClientKind, EndReason, Totals};
@@ -84,6 +86,8 @@ impl From<&Report> for Strain {
 pub struct Snapshot<'a> {
     /// What is there now.
     pub totals: Totals,
+    /// The cameras.
+    pub cameras: CameraTotals,
     /// What happened so far.
     pub tally: &'a Tally,
     /// The workers.
@@ -111,6 +115,7 @@ pub fn render(snapshot: &Snapshot<'_>) -> String {
     page.sample("millrace_build_info", &[("version", &version)], 1);
     page.totals(&snapshot.totals);
     page.tally(snapshot.tally);
+    page.cameras(&snapshot.cameras);
     page.family(
         "millrace_command_backlog",
         "gauge",
@@ -199,7 +204,7 @@ impl Page {
             ),
             (
                 "millrace_people",
-                "People and encoders in rooms.",
+                "People, encoders and cameras in rooms.",
                 totals.people,
             ),
             ("millrace_tracks", "Published tracks.", totals.tracks),
@@ -319,8 +324,9 @@ impl Page {
 }
 
 /// Labels of all refusals.
-const REFUSALS: [&str; 8] = [
+const REFUSALS: [&str; 9] = [
     "unservable",
+    "bad_camera",
     "room_full",
     "node_full",
     "shutting_down",
@@ -338,6 +344,7 @@ fn refusal_label(refusal: &Refusal) -> &'static str {
         Refusal::ShuttingDown => "shutting_down",
         Refusal::NothingToWatch => "nothing_to_watch",
         Refusal::UnknownSession => "unknown_session",
+        Refusal::BadCamera(_) => "bad_camera",
         Refusal::StaleEtag => "stale_etag",
         Refusal::Broken(_) => "broken",
     }
@@ -386,6 +393,7 @@ mod tests {
                 rooms: 3,
                 ..Totals::default()
             },
+            cameras: CameraTotals::default(),
             tally: &tally,
             workers: &[],
             counters: &counters,

@@ -3,6 +3,7 @@
 //! All state is behind one lock, held for the time of one decision and never across a wait. Media
 //! does not pass here.
 
+mod cameras;
 mod doors;
 mod requests;
 mod take_over;
@@ -25,12 +26,16 @@ use signaling::sdp::Candidate;
 use tokio::sync::{Notify, mpsc};
 use tracing::{debug, error, info, warn};
 
+use crate::camera::cameras::{CameraLimits, Cameras};
+use crate::camera::order::{CameraId, LaneEvent};
 use crate::firestore::shell::Standing;
 use crate::gate::Gate;
 use crate::metrics::{self, Snapshot, Strain, Tally};
 use crate::room::{ChannelRefusal, Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
 use crate::take_over::Request;
 
+pub use cameras::LaneEvents;
+use cameras::LaneLine;
 pub use requests::Report;
 use requests::Untold;
 pub use take_over::Ended;
@@ -63,6 +68,9 @@ pub struct Millrace {
 #[derive(Debug)]
 struct State {
     rooms: Rooms,
+    cameras: Cameras,
+    /// How the cameras' lane is told.
+    lane: LaneLine,
     workers: Workers,
     people: BTreeMap<PersonId, mpsc::Sender<RoomEvent>>,
     /// Length of each of these channels.
@@ -99,15 +107,17 @@ impl Millrace {
         dataplane: Dataplane,
         candidates: Vec<Vec<Candidate>>,
         limits: RoomLimits,
+        cameras: CameraLimits,
     ) -> Millrace {
         let make = |config| Rooms::new(config, Box::new(SystemRandom));
-        Millrace::with_rooms(dataplane, candidates, limits, make)
+        Millrace::with_rooms(dataplane, candidates, limits, cameras, make)
     }
 
     fn with_rooms(
         dataplane: Dataplane,
         candidates: Vec<Vec<Candidate>>,
         limits: RoomLimits,
+        cameras: CameraLimits,
         make: impl FnOnce(RoomsConfig) -> Rooms,
     ) -> Millrace {
         let config = RoomsConfig {
@@ -127,6 +137,8 @@ impl Millrace {
         let rooms = make(config);
         let state = State {
             rooms,
+            cameras: Cameras::new(cameras),
+            lane: LaneLine::default(),
             workers,
             people: BTreeMap::new(),
             person_queue_len: PERSON_QUEUE_LEN + MOMENT_EVENTS * limits.sessions_per_room,
@@ -147,8 +159,10 @@ impl Millrace {
         self: Arc<Millrace>,
         mut events: mpsc::Receiver<(usize, Event)>,
         mut requests: Option<mpsc::Receiver<Request>>,
+        mut lane: Option<LaneEvents>,
     ) -> Ended {
         let mut batch = Vec::with_capacity(EVENT_BATCH_LEN);
+        let mut said = Vec::with_capacity(EVENT_BATCH_LEN);
         let mut ticks = tokio::time::interval(TICK);
         let mut renewals = tokio::time::interval(CERTIFICATE_AGE);
         renewals.reset();
@@ -167,8 +181,19 @@ impl Millrace {
                     drop(events);
                     tokio::task::yield_now().await;
                 }
+                _ = next_of_lane(&mut lane, &mut said) => {
+                    let mut said = said.drain(..);
+                    while !survived(|| self.decide(|state, now| {
+                        for (camera, event) in said.by_ref() {
+                            state.cameras.handle_lane_event(now, camera, event);
+                        }
+                    })) {}
+                }
                 _ = ticks.tick() => {
-                    survived(|| self.decide(|state, now| state.rooms.handle_timeout(now)));
+                    survived(|| self.decide(|state, now| {
+                        state.rooms.handle_timeout(now);
+                        state.watch_cameras(now);
+                    }));
                 }
                 _ = renewals.tick() => {
                     survived(|| self.decide(|state, _| state.renew_certificate()));
@@ -189,10 +214,18 @@ impl Millrace {
 
     /// Ends the workers; blocks until they ended.
     pub fn stop(&self) {
-        let dataplane = self.lock().workers.dataplane.take();
+        let (dataplane, lane) = {
+            let mut state = self.lock();
+            (
+                state.workers.dataplane.take(),
+                std::mem::take(&mut state.lane),
+            )
+        };
         if let Some(dataplane) = dataplane {
             dataplane.shutdown();
         }
+        // It waits until its cameras have been hung up on.
+        drop(lane);
     }
 
     /// Lets `what` happen to the state, and carries out what comes of it.
@@ -304,11 +337,13 @@ impl State {
                     slow.push(person);
                 }
             }
-            if slow.is_empty() {
-                break;
-            }
+            let (all_read, now) = (slow.is_empty(), now());
             for person in slow {
                 self.rooms.handle_leave(&person, EndReason::TooSlow);
+            }
+            self.perform_cameras(now);
+            if all_read && !self.rooms.has_effects() {
+                break;
             }
         }
         let changed = self.rooms.take_changed();
@@ -327,6 +362,7 @@ impl State {
             }
             Effect::Notify { person, event } => return self.notify(person, event),
             Effect::Dismissed { person } => {
+                self.cameras.handle_gone(&person);
                 self.people.remove(&person);
             }
             Effect::SessionOpened {
@@ -345,6 +381,7 @@ impl State {
                 info!(session = session.0, %room, %reason, "session ended");
                 self.tally.ended(reason);
             }
+            Effect::CameraLost { person } => self.cameras.handle_session_lost(now(), &person),
             Effect::ChannelRefused { reason } => self.tally.channel_refused(reason),
             Effect::RequestEnded { request, reason } => {
                 if let Some(untold) = &mut self.untold {
@@ -383,6 +420,7 @@ impl State {
     fn metrics(&self) -> String {
         metrics::render(&Snapshot {
             totals: self.rooms.totals(),
+            cameras: self.cameras.totals(),
             tally: &self.tally,
             workers: &self.workers.infos,
             counters: &self.workers.counters,
@@ -487,6 +525,17 @@ async fn next(requests: &mut Option<mpsc::Receiver<Request>>) -> Option<Request>
     match requests {
         Some(requests) => requests.recv().await,
         None => std::future::pending().await,
+    }
+}
+
+/// The next things that the lane says; never where there is none.
+async fn next_of_lane(lane: &mut Option<LaneEvents>, said: &mut Vec<(CameraId, LaneEvent)>) {
+    let taken = match lane {
+        Some(events) => events.recv_many(said, EVENT_BATCH_LEN).await,
+        None => std::future::pending().await,
+    };
+    if taken == 0 {
+        *lane = None;
     }
 }
 

@@ -1,5 +1,7 @@
 //! A node from start to orderly end.
 
+mod cameras;
+
 use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -24,7 +26,7 @@ use crate::config::{Config, ConfigError, FirebaseFiles, FirestoreConfig, TlsFile
 use crate::firestore::desk::DeskConfig;
 use crate::firestore::shell::Door;
 use crate::gate::Gate;
-use crate::node::{Ended, Millrace};
+use crate::node::{Ended, LaneEvents, Millrace};
 use crate::room::{RoomLimits, RoomsSnapshot};
 use crate::take_over::{self, Offer, Request, TakeOverError, Terms};
 
@@ -174,6 +176,7 @@ pub async fn serve(config: Config, start: Start) -> Result<(), ServeError> {
         .as_ref()
         .map(|firestore| desk_config(&config, firestore, media_port, &addresses, http));
     let requests = await_upgrade(&config, &begun.listener, &begun.dataplane)?;
+    let (lane, said) = cameras::start(&config.cameras, &begun.dataplane)?;
     // Whoever reads this may count on all that was asked for, the upgrade socket too.
     greet(&config, http, workers, &addresses, desk.as_ref());
 
@@ -183,6 +186,7 @@ pub async fn serve(config: Config, start: Start) -> Result<(), ServeError> {
         begun.dataplane,
         begun.carried,
     ));
+    cameras::open(&node, lane, &config.cameras);
     let handle = Handle::new();
     let gate = Gate::new();
     node.show_gate(gate.clone());
@@ -190,7 +194,7 @@ pub async fn serve(config: Config, start: Start) -> Result<(), ServeError> {
         .acceptor(gate)
         .handle(handle.clone());
     let mut doors = tokio::spawn(open_doors(server, tls, &node, options));
-    let mut pump = tokio::spawn(pump(Arc::clone(&node), begun.events, requests));
+    let mut pump = tokio::spawn(pump(Arc::clone(&node), begun.events, requests, said));
     let database = config.firestore.clone().zip(desk).map(|(firestore, desk)| {
         let seed = random_u64();
         Door::open(firestore.place, desk, seed, Arc::clone(&node))
@@ -230,6 +234,7 @@ fn greet(
         https: config.tls.is_some(),
         workers,
         addresses,
+        cameras: config.cameras.listed.len(),
         firestore: database.as_deref(),
     };
     // Nobody may read it: a closed pipe is no reason not to serve.
@@ -247,10 +252,12 @@ fn node_over(
     let candidates = workers
         .map(|worker| addresses::candidates(addresses, worker.port))
         .collect();
-    let limits = room_limits(config);
+    let (limits, cameras) = (room_limits(config), config.cameras.limits);
     match carried {
-        Some((rooms, sessions)) => Millrace::heir(dataplane, candidates, limits, rooms, &sessions),
-        None => Millrace::new(dataplane, candidates, limits),
+        Some((rooms, sessions)) => {
+            Millrace::heir(dataplane, candidates, limits, rooms, &sessions, cameras)
+        }
+        None => Millrace::new(dataplane, candidates, limits, cameras),
     }
 }
 
@@ -324,8 +331,9 @@ async fn pump(
     node: Arc<Millrace>,
     events: mpsc::Receiver<(usize, Event)>,
     requests: Option<mpsc::Receiver<Request>>,
+    said: LaneEvents,
 ) {
-    if node.run(events, requests).await == Ended::TakenOver {
+    if node.run(events, requests, Some(said)).await == Ended::TakenOver {
         std::process::exit(0);
     }
 }

@@ -315,3 +315,16 @@ fn a_second_signal_ends_it_at_once() {
     // Either the second came in time, or the orderly end was over before it.
     assert!(matches!(status.code(), Some(0 | 130)), "{status}");
 }
+
+#[test]
+fn a_wrong_file_of_cameras_is_named_with_its_line_and_without_its_password() {
+    let wrong = file(
+        "wrong-cameras.toml",
+        "[[camera]]\nroom = \"gate\"\nurl = \"rtsp://ann:s3cret@192.0.2.7/1\"\nmode = \"seldom\"\n",
+    );
+    let output = run(&["--cameras", wrong.to_str().unwrap()]);
+    assert_fails(&output, 2, &["wrong-cameras.toml, line 4: ", "always"]);
+    assert!(!text(&output.stderr).contains("s3cret"));
+    let output = run(&["--camera-allow", "192.168.0.1/16"]);
+    assert_fails(&output, 2, &["camera-allow: ", "192.168.0.0/16"]);
+}

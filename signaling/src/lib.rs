@@ -11,6 +11,8 @@
 //!
 //! In reading order:
 
+/// Cameras, as they are asked for and shown.
+pub mod camera;
 /// WHIP, WHEP, REST, probes and the page, over HTTP.
 pub mod doors;
 /// Documents of a Firestore database: requests in, answers out.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::camera::{CameraRequest, CameraState, CameraView};
 use crate::name::{PersonName, RoomName};
 use crate::quality::{Pause, Preference, Quality};
 use crate::sdp::{IceCredentials, Offer};
@@ -93,6 +94,24 @@ pub trait Node: Send + Sync + 'static {
     /// Ends a room and every session in it; `false` when there is no such room.
     fn close_room(&self, room: &RoomName) -> bool;
 
+    /// A camera comes into a room, and stays until it is removed.
+    ///
+    /// # Errors
+    /// A description that makes no sense; limits.
+    fn add_camera(
+        &self,
+        request: CameraRequest,
+    ) -> impl Future<Output = Result<CameraView, Refusal>> + Send;
+
+    /// Cameras that there are now, in the order in which they came.
+    fn cameras(&self) -> Vec<CameraView>;
+
+    /// One of them; `None` when there is no such camera.
+    fn camera(&self, id: &PersonId) -> Option<CameraView>;
+
+    /// Takes a camera out of its room; `false` when there is no such camera.
+    fn remove_camera(&self, id: &PersonId) -> bool;
+
     /// Whether new sessions are taken, and why not.
     ///
     /// # Errors
@@ -146,6 +165,9 @@ pub struct Person {
     pub name: PersonName,
     /// What they publish.
     pub tracks: Vec<Track>,
+    /// How it is with the camera that this is; none where it is somebody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub camera: Option<CameraState>,
 }
 
 /// Something that a person publishes.
@@ -205,6 +227,13 @@ pub enum RoomEvent {
         id: PersonId,
         /// Their tracks.
         tracks: Vec<Track>,
+    },
+    /// It is otherwise with a camera now.
+    Camera {
+        /// Which: the id of the person that it is.
+        id: PersonId,
+        /// How it is with it.
+        state: CameraState,
     },
     /// Who speaks now: the whole list.
     Speaking {
@@ -290,6 +319,8 @@ pub struct Connect {
     pub name: PersonName,
     /// The offer.
     pub offer: Offer,
+    /// Whom a player watches, by id or name: `?watch=`; without it the room's first publisher.
+    pub watch: Option<String>,
     /// How good the player's picture is to be at most: `?layer=`.
     pub most: Quality,
     /// Where the request came from, for limits per caller.
@@ -375,6 +406,9 @@ pub enum Refusal {
     /// 422: the offer is well formed and cannot be served.
     #[error("this offer cannot be served: {0}")]
     Unservable(String),
+    /// 422: a camera that cannot be, for a reason that is a sentence.
+    #[error("this camera cannot be added: {0}")]
+    BadCamera(String),
     /// 503: the room holds as many as it may.
     #[error("the room is full: it holds at most {0} sessions")]
     RoomFull(usize),

@@ -7,6 +7,15 @@
 //!                   Cameras: which there are, who watches ─► room
 //! ```
 
+// What there is, and whether it is pulled.
+pub mod cameras;
+
+// How cameras are described.
+pub mod carried;
+pub mod description;
+pub mod file;
+
+// What they are, and how much of it.
 pub mod limits;
 pub mod order;
 pub mod stream;

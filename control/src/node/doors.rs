@@ -1,5 +1,6 @@
 //! What the doors ask of the node.
 
+use signaling::camera::{CameraRequest, CameraView};
 use signaling::name::RoomName;
 use signaling::node::{
     Connect, Connected, Door, Enter, Entered, Node, PageOffer, Patch, Patched, PersonId, Refusal,
@@ -8,6 +9,8 @@ use signaling::node::{
 use signaling::quality::{Preference, Quality};
 
 use super::{Millrace, State};
+use crate::camera::description;
+use crate::camera::order::Trust;
 use crate::room::{ClientKind, EndReason, Entry};
 
 impl Node for Millrace {
@@ -90,6 +93,27 @@ impl Node for Millrace {
 
     fn close_room(&self, room: &RoomName) -> bool {
         self.decide(|state, _| state.rooms.handle_close_room(room))
+    }
+
+    async fn add_camera(&self, request: CameraRequest) -> Result<CameraView, Refusal> {
+        self.answer(|state, _| {
+            let placed = description::placed(request, Trust::Request);
+            let placed = placed.map_err(|bad| Refusal::BadCamera(bad.to_string()))?;
+            state.workers.check()?;
+            state.add_camera(placed)
+        })
+    }
+
+    fn cameras(&self) -> Vec<CameraView> {
+        self.lock().cameras.views()
+    }
+
+    fn camera(&self, id: &PersonId) -> Option<CameraView> {
+        self.lock().cameras.view(id)
+    }
+
+    fn remove_camera(&self, id: &PersonId) -> bool {
+        self.decide(|state, _| state.rooms.handle_camera_over(id))
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::{Millrace, SystemRandom, now};
+use crate::camera::cameras::CameraLimits;
 use crate::room::{RoomLimits, Rooms, RoomsSnapshot};
 use crate::take_over::{Broken, Request};
 
@@ -29,12 +30,15 @@ impl Millrace {
         dataplane: Dataplane,
         candidates: Vec<Vec<Candidate>>,
         limits: RoomLimits,
-        rooms: RoomsSnapshot,
+        mut rooms: RoomsSnapshot,
         sessions: &BTreeSet<SessionId>,
+        cameras: CameraLimits,
     ) -> Millrace {
+        let carried = rooms.take_cameras();
         let make = |config| Rooms::restore(now(), config, Box::new(SystemRandom), rooms);
-        let node = Millrace::with_rooms(dataplane, candidates, limits, make);
+        let node = Millrace::with_rooms(dataplane, candidates, limits, cameras, make);
         node.decide(|state, now| {
+            state.adopt_cameras(carried);
             state.rooms.handle_carried(now, sessions);
             // Newcomers get one of its own: programs that follow each other would never renew the first one's.
             state.renew_certificate();
@@ -91,7 +95,7 @@ impl Millrace {
         };
         let say = |why: &Broken| why.to_string();
         request
-            .hand_rooms(&state.rooms.snapshot())
+            .hand_rooms(&state.rooms.snapshot(&state.carried_cameras()))
             .map_err(|why| say(&why))?;
         let frozen = dataplane.freeze().map_err(|why| why.to_string())?;
         match request.hand_workers(&frozen.handover) {

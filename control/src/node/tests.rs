@@ -1,5 +1,6 @@
 //! The node over a worker that runs.
 
+mod cameras;
 mod faults;
 mod overload;
 
@@ -22,6 +23,11 @@ const LIMITS: RoomLimits = RoomLimits {
     spread_percent: 60,
 };
 
+const CAMERA_LIMITS: CameraLimits = CameraLimits {
+    cameras: 2,
+    cameras_per_room: 1,
+};
+
 fn node() -> Millrace {
     let (dataplane, _events) = Dataplane::start(DataplaneConfig {
         media: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -35,7 +41,7 @@ fn node() -> Millrace {
         pin: false,
     })
     .unwrap();
-    Millrace::new(dataplane, vec![vec![]], LIMITS)
+    Millrace::new(dataplane, vec![vec![]], LIMITS, CAMERA_LIMITS)
 }
 
 async fn enter(node: &Millrace, name: &str) -> Result<Entered, Refusal> {

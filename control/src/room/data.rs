@@ -212,7 +212,7 @@ impl Rooms {
         match (purpose, owner) {
             (Purpose::Control, _) => self.on_control(now, id, channel, message),
             // Players listen.
-            (Purpose::Room | Purpose::Person(_), Owner::Viewer(..)) => {}
+            (Purpose::Room | Purpose::Person(_), Owner::Viewer(..) | Owner::Camera(_)) => {}
             (Purpose::Room, Owner::Page(_) | Owner::Encoder(..)) => {
                 self.hand_to_room(now, id, &room, like, message);
             }
@@ -260,7 +260,7 @@ impl Rooms {
             return;
         };
         let you = match &session.owner {
-            Owner::Page(person) | Owner::Encoder(person, _) => Some(person),
+            Owner::Page(person) | Owner::Encoder(person, _) | Owner::Camera(person) => Some(person),
             Owner::Viewer(..) => None,
         };
         let reply = match (ChannelMessage::parse(&message.bytes), you) {
@@ -315,7 +315,7 @@ impl Rooms {
         };
         match self.sessions.get(&id).map(|session| &session.owner) {
             Some(Owner::Page(person)) => !self.people.get(person).is_some_and(by_socket),
-            Some(Owner::Encoder(..) | Owner::Viewer(..)) => true,
+            Some(Owner::Encoder(..) | Owner::Camera(_) | Owner::Viewer(..)) => true,
             None => false,
         }
     }

@@ -48,6 +48,11 @@ pub enum Effect {
         /// Why.
         reason: EndReason,
     },
+    /// A camera is still there, and its session is not.
+    CameraLost {
+        /// The person that it is.
+        person: PersonId,
+    },
     /// A data channel was closed by us.
     ChannelRefused {
         /// Why.
@@ -73,6 +78,8 @@ pub enum ClientKind {
     Encoder,
     /// A document's broadcaster.
     Broadcaster,
+    /// A camera that the node pulls.
+    Camera,
     /// A WHEP player.
     Viewer,
     /// A document's participant.
@@ -81,11 +88,12 @@ pub enum ClientKind {
 
 impl ClientKind {
     /// All of them.
-    pub const ALL: [ClientKind; 6] = [
+    pub const ALL: [ClientKind; 7] = [
         ClientKind::Page,
         ClientKind::Member,
         ClientKind::Encoder,
         ClientKind::Broadcaster,
+        ClientKind::Camera,
         ClientKind::Viewer,
         ClientKind::Participant,
     ];
@@ -98,6 +106,7 @@ impl ClientKind {
             ClientKind::Member => "member",
             ClientKind::Encoder => "whip",
             ClientKind::Broadcaster => "broadcaster",
+            ClientKind::Camera => "camera",
             ClientKind::Viewer => "whep",
             ClientKind::Participant => "participant",
         }

@@ -111,6 +111,7 @@ impl Rooms {
             Some(Owner::Encoder(person, _)) => {
                 self.handle_leave(&person, reason);
             }
+            Some(Owner::Camera(person)) => self.on_feed_lost(person, id, reason),
             Some(Owner::Viewer(..)) => self.end_session(id, reason),
             // It was closed from this side while the event was on its way.
             None => {}

@@ -13,6 +13,7 @@
 //! A room's sessions live on one worker, its home, until that has no time for more ([`place`]); what
 //! is published is brought to every worker where somebody watches it ([`relay`]).
 
+mod camera;
 mod data;
 mod dominant;
 mod effect;
@@ -47,6 +48,7 @@ use signaling::name::RoomName;
 use signaling::node::{PersonId, Refusal, ResourceId, RoomEvent};
 use signaling::sdp::Candidate;
 
+pub use camera::CameraStreams;
 pub use effect::{ChannelRefusal, ClientKind, Effect, EndReason};
 pub use people::Entry;
 pub use person::Said;
@@ -115,6 +117,8 @@ pub struct Rooms {
     effects: VecDeque<Effect>,
     /// Whether somebody wants another quality of something than when publishers were last told.
     wants_changed: bool,
+    /// Whether somebody may receive something else than when cameras were last asked for.
+    watch_changed: bool,
     /// Rooms that look otherwise than when this was last asked for.
     changed: BTreeSet<RoomName>,
 }
@@ -151,6 +155,7 @@ impl Rooms {
             ending: false,
             effects: VecDeque::new(),
             wants_changed: false,
+            watch_changed: false,
             changed: BTreeSet::new(),
         }
     }
@@ -169,6 +174,12 @@ impl Rooms {
     /// The next thing to do, in order.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         self.effects.pop_front()
+    }
+
+    /// Whether there is something to do.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     /// Rooms that look otherwise than when this was last asked for, or are gone.
@@ -264,13 +275,13 @@ impl Rooms {
             self.command(session.worker, Command::Close { session: id });
         }
         self.note_end(&session.room, session.worker);
-        self.wants_changed = true;
+        self.note_wants();
         for watched in session.receives.values().filter_map(|known| known.track) {
             self.unrelay(watched, session.worker);
         }
         let gone: Vec<TrackId> = session.publishes.values().copied().collect();
         match &session.owner {
-            Owner::Page(person) => self.detach(person, &gone),
+            Owner::Page(person) | Owner::Camera(person) => self.detach(person, &gone),
             Owner::Encoder(person, ResourceId(resource)) => {
                 self.resources.remove(&Proof::of(resource));
                 self.detach(person, &gone);
@@ -330,6 +341,11 @@ impl Rooms {
         }
         self.refresh_speaking(room);
         self.feed_viewers(room);
+    }
+
+    /// Somebody receives something else, or wants it otherwise.
+    fn note_wants(&mut self) {
+        (self.wants_changed, self.watch_changed) = (true, true);
     }
 
     fn command(&mut self, worker: usize, command: Command) {

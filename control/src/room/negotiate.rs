@@ -34,7 +34,7 @@ impl Rooms {
             self.requests.insert(request.clone(), id);
         }
         match &owner {
-            Owner::Page(person) | Owner::Encoder(person, _) => {
+            Owner::Page(person) | Owner::Encoder(person, _) | Owner::Camera(person) => {
                 if let Some(person) = self.people.get_mut(person) {
                     person.session = Some(id);
                 }
@@ -54,6 +54,7 @@ impl Rooms {
             sdp_version: 0,
             bundle_mid: String::new(),
             publishes: BTreeMap::new(),
+            chosen: None,
             receives: BTreeMap::new(),
             data: None,
         };
@@ -93,13 +94,17 @@ impl Rooms {
             match session.owner {
                 // Nobody else's picture changes because one more watches.
                 Owner::Viewer(..) => self.feed_viewer(&room, id),
-                Owner::Page(_) | Owner::Encoder(..) => self.feed_viewers(&room),
+                Owner::Page(_) | Owner::Encoder(..) | Owner::Camera(_) => self.feed_viewers(&room),
             }
         }
         self.answer(id, decisions, offer)
     }
 
-    fn carry_out_publishes(&mut self, id: SessionId, planned: BTreeMap<String, PlannedTrack>) {
+    pub(super) fn carry_out_publishes(
+        &mut self,
+        id: SessionId,
+        planned: BTreeMap<String, PlannedTrack>,
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -126,9 +131,11 @@ impl Rooms {
         }
         self.forget_tracks(&room, &gone);
         let group = self.rooms.get(&room).map(|room| room.group);
+        let is_camera = self.is_camera(&owner);
         for (_, mut track) in planned {
             // What is played to everybody is to be heard however loud it is.
-            track.spec.group = group.filter(|_| track.source == SourceKind::Microphone);
+            let is_voice = track.source == SourceKind::Microphone && !is_camera;
+            track.spec.group = group.filter(|_| is_voice);
             changed |= self.publish(id, worker, &owner, track);
         }
         if changed {
@@ -283,7 +290,7 @@ impl Rooms {
             after.insert(mid, receiver);
         }
         self.remove_receivers(worker, known_by_mid);
-        self.wants_changed = true;
+        self.note_wants();
         if let Some(session) = self.sessions.get_mut(&id) {
             session.receives = after;
         }
@@ -338,7 +345,7 @@ impl Rooms {
 /// The person that a session publishes as.
 fn publisher(owner: &Owner) -> Option<&PersonId> {
     match owner {
-        Owner::Page(person) | Owner::Encoder(person, _) => Some(person),
+        Owner::Page(person) | Owner::Encoder(person, _) | Owner::Camera(person) => Some(person),
         Owner::Viewer(..) => None,
     }
 }
@@ -353,6 +360,7 @@ fn same_track(one: &TrackSpec, other: &TrackSpec) -> bool {
         && one.extensions == other.extensions
         && one.nack == other.nack
         && one.simulcast == other.simulcast
+        && one.keeps_group == other.keeps_group
 }
 
 /// Whether the engine need not be told again.

@@ -84,6 +84,7 @@ impl Rooms {
     /// An offer that cannot be served; limits. Nothing has changed then.
     pub fn handle_connect(&mut self, request: &Connect) -> Result<Connected, Refusal> {
         self.check_place(&request.room)?;
+        self.chosen(request)?;
         let origin = match request.door {
             Door::Whip => ClientKind::Encoder.into(),
             Door::Whep => ClientKind::Viewer.into(),
@@ -144,6 +145,10 @@ impl Rooms {
         };
         let session = self.open_session(&request.room, owner, origin, &request.offer, cname);
         self.resources.insert(Proof::of(&resource.0), session);
+        let chosen = self.chosen(request).unwrap_or_default();
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.chosen = chosen;
+        }
         let answer = self.carry_out(session, plan, &request.offer);
         self.prefer_picture(session, request.most);
         let etag = self.sessions.get(&session).map(etag).unwrap_or_default();
@@ -152,6 +157,27 @@ impl Rooms {
             answer,
             etag,
         }
+    }
+
+    /// Whom a player asks to watch: the first in the room of that id or name.
+    fn chosen(&self, request: &Connect) -> Result<Option<PersonId>, Refusal> {
+        let Some(whom) = request
+            .watch
+            .as_ref()
+            .filter(|_| request.door == Door::Whep)
+        else {
+            return Ok(None);
+        };
+        let people = self
+            .rooms
+            .get(&request.room)
+            .map(|room| room.people.as_slice());
+        let is_meant = |id: &&PersonId| {
+            let name = self.people.get(id).map(|person| person.name.as_str());
+            id.0 == *whom || name == Some(whom)
+        };
+        let found = people.unwrap_or_default().iter().find(is_meant);
+        found.cloned().map(Some).ok_or(Refusal::NothingToWatch)
     }
 
     /// Takes a WHIP or WHEP `PATCH`: an ICE restart when the credentials are new, else candidates,

@@ -100,7 +100,7 @@ impl Rooms {
             Presence::Page { token } | Presence::Suspended { token, .. } => {
                 self.tokens.remove(&Proof::of(token));
             }
-            Presence::Encoder | Presence::Document { .. } => {}
+            Presence::Encoder | Presence::Camera { .. } | Presence::Document { .. } => {}
         }
         if let Some(room) = self.rooms.get_mut(&name) {
             room.people.retain(|other| other != id);
@@ -122,7 +122,7 @@ impl Rooms {
             .ok_or(Refusal::UnknownSession)?;
         let owner = self.sessions.get(&id).map(|session| session.owner.clone());
         match owner.ok_or(Refusal::UnknownSession)? {
-            Owner::Page(person) | Owner::Encoder(person, _) => {
+            Owner::Page(person) | Owner::Encoder(person, _) | Owner::Camera(person) => {
                 self.handle_leave(&person, EndReason::Left);
             }
             Owner::Viewer(..) => self.end_session(id, EndReason::Left),
@@ -161,6 +161,9 @@ impl Rooms {
         let gone: Vec<PersonId> = gone.map(|(id, _)| id.clone()).collect();
         for person in gone {
             self.handle_leave(&person, EndReason::GraceOver);
+        }
+        if self.draining {
+            self.close_rooms_of_cameras();
         }
     }
 
@@ -276,6 +279,16 @@ impl Rooms {
             room,
             resume_token,
             people,
+        }
+    }
+
+    /// A node that waits for its last meeting does not wait for cameras.
+    fn close_rooms_of_cameras(&mut self) {
+        let names: Vec<RoomName> = self.rooms.keys().cloned().collect();
+        for name in names {
+            if self.has_only_cameras(&name) {
+                self.empty_room(&name, EndReason::NodeEnding);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use dataplane::id::{GroupId, SessionId, TrackId};
 use serde::{Deserialize, Serialize};
+use signaling::camera::CameraState;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::{PersonId, RoomEvent, SourceKind};
 
@@ -78,7 +79,7 @@ impl Room {
     }
 }
 
-/// Somebody in a room: at a page, or behind an encoder.
+/// Somebody in a room: at a page, behind an encoder, or a camera.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Person {
     /// What they are called.
@@ -101,12 +102,23 @@ pub(super) struct Person {
 }
 
 impl Presence {
+    /// How it is with the camera that they are; `None` where they are none.
+    pub(super) fn camera(&self) -> Option<CameraState> {
+        match self {
+            Presence::Camera { state } => Some(*state),
+            Presence::Page { .. }
+            | Presence::Suspended { .. }
+            | Presence::Encoder
+            | Presence::Document { .. } => None,
+        }
+    }
+
     /// When they are removed, if they do not come back before.
     pub(super) fn until(&self) -> Option<Instant> {
         match self {
             Presence::Suspended { until, .. } => Some(*until),
             Presence::Document { until } => *until,
-            Presence::Page { .. } | Presence::Encoder => None,
+            Presence::Page { .. } | Presence::Encoder | Presence::Camera { .. } => None,
         }
     }
 }
@@ -121,6 +133,8 @@ pub(super) enum Presence {
     Suspended { token: String, until: Instant },
     /// By a WHIP session, and as long as it lasts.
     Encoder,
+    /// By nothing: it is a camera that the node pulls, and stays until it is removed.
+    Camera { state: CameraState },
     /// By a document that bears their id. Their media was lost if there is an `until`: then they
     /// are removed, unless they offer again.
     Document { until: Option<Instant> },
@@ -131,6 +145,7 @@ pub(super) enum Presence {
 enum Carried {
     Page { token: String },
     Encoder,
+    Camera,
     Document,
 }
 
@@ -139,6 +154,7 @@ impl From<Presence> for Carried {
         match presence {
             Presence::Page { token } | Presence::Suspended { token, .. } => Carried::Page { token },
             Presence::Encoder => Carried::Encoder,
+            Presence::Camera { .. } => Carried::Camera,
             Presence::Document { .. } => Carried::Document,
         }
     }
@@ -149,6 +165,10 @@ impl From<Carried> for Presence {
         match carried {
             Carried::Page { token } => Presence::Page { token },
             Carried::Encoder => Presence::Encoder,
+            // Who takes over connects to it anew.
+            Carried::Camera => Presence::Camera {
+                state: CameraState::Connecting,
+            },
             Carried::Document => Presence::Document { until: None },
         }
     }

@@ -90,7 +90,7 @@ impl Rooms {
         let worker = session.worker;
         for sender in changed {
             self.command(worker, Command::Prefer { sender, preference });
-            self.wants_changed = true;
+            self.note_wants();
         }
     }
 

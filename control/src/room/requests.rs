@@ -76,6 +76,7 @@ impl Rooms {
             room: request.room.clone(),
             name: request.name.clone(),
             offer: request.page.offer.clone(),
+            watch: None,
             most: Quality::BEST,
             from: std::net::Ipv4Addr::UNSPECIFIED.into(),
         };
@@ -228,7 +229,7 @@ impl Rooms {
             .get(&session)
             .map(|session| session.owner.clone());
         match owner {
-            Some(Owner::Encoder(person, _) | Owner::Page(person)) => {
+            Some(Owner::Encoder(person, _) | Owner::Page(person) | Owner::Camera(person)) => {
                 self.handle_leave(&person, reason);
             }
             Some(Owner::Viewer(..)) => self.end_session(session, reason),

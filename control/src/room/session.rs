@@ -42,6 +42,9 @@ pub(super) struct Session {
     pub(super) bundle_mid: String,
     /// What it publishes, by `a=mid`.
     pub(super) publishes: BTreeMap<String, TrackId>,
+    /// Whom a player asked to watch: nobody else is shown to it.
+    #[serde(default)]
+    pub(super) chosen: Option<PersonId>,
     /// What it receives, by `a=mid`.
     pub(super) receives: BTreeMap<String, Receiver>,
     /// Its data channels, once they were negotiated. They end with the process.
@@ -76,6 +79,8 @@ pub(super) enum Owner {
     Page(PersonId),
     /// A WHIP encoder: the person that it appears as, and its resource.
     Encoder(PersonId, ResourceId),
+    /// A camera: the person that it appears as. Nobody speaks on such a session.
+    Camera(PersonId),
     /// A WHEP player: its resource, and whom it watches.
     Viewer(ResourceId, Option<PersonId>),
 }

@@ -19,6 +19,7 @@ use super::random::Random;
 use super::relay::Relays;
 use super::session::{Owner, PublishedTrack, Session};
 use super::{Rooms, RoomsConfig};
+use crate::camera::carried::Carried;
 
 /// The form of a snapshot. Fields that an older reader may do without do not change it.
 pub const ROOMS_VERSION: u32 = 1;
@@ -33,6 +34,8 @@ pub struct RoomsSnapshot {
     sessions: BTreeMap<SessionId, Session>,
     tracks: BTreeMap<TrackId, PublishedTrack>,
     relays: Vec<((TrackId, usize), usize)>,
+    #[serde(default)]
+    cameras: Vec<Carried>,
 }
 
 /// The same before it is written.
@@ -46,6 +49,7 @@ struct Written<'a> {
     sessions: &'a BTreeMap<SessionId, Session>,
     tracks: &'a BTreeMap<TrackId, PublishedTrack>,
     relays: Vec<(&'a (TrackId, usize), &'a usize)>,
+    cameras: &'a [Carried],
 }
 
 /// Why a snapshot was not taken up.
@@ -78,15 +82,21 @@ impl RoomsSnapshot {
         }
         serde_json::from_slice(bytes).map_err(malformed)
     }
+
+    /// The cameras that come with the rooms.
+    #[must_use]
+    pub fn take_cameras(&mut self) -> Vec<Carried> {
+        std::mem::take(&mut self.cameras)
+    }
 }
 
 impl Rooms {
-    /// What the rooms of another process go on with. It holds every token.
+    /// What the rooms of another process go on with, and the cameras in them. It holds every token and password.
     ///
     /// # Panics
     /// Never: plain data with text for keys can always be written.
     #[must_use]
-    pub fn snapshot(&self) -> Vec<u8> {
+    pub fn snapshot(&self, cameras: &[Carried]) -> Vec<u8> {
         let written = Written {
             version: ROOMS_VERSION,
             next_id: self.next_id,
@@ -96,6 +106,7 @@ impl Rooms {
             sessions: &self.sessions,
             tracks: &self.tracks,
             relays: self.relays.0.iter().collect(),
+            cameras,
         };
         serde_json::to_vec(&written).expect("plain data with text for keys can always be written")
     }
@@ -137,7 +148,7 @@ impl Rooms {
         rooms.relays = Relays(snapshot.relays.into_iter().collect());
         rooms.rooms = snapshot.rooms;
         rooms.changed = rooms.rooms.keys().cloned().collect();
-        rooms.wants_changed = true;
+        rooms.note_wants();
         rooms
     }
 

@@ -13,7 +13,7 @@ use super::{Rooms, track_name, translate};
 pub struct Totals {
     /// Rooms.
     pub rooms: usize,
-    /// People and encoders.
+    /// People, encoders and cameras.
     pub people: usize,
     /// Media sessions of each kind of client, in the order of [`ClientKind::ALL`].
     pub sessions: [usize; ClientKind::ALL.len()],
@@ -164,6 +164,7 @@ impl Rooms {
             id: id.clone(),
             name: person.name.clone(),
             tracks,
+            camera: person.presence.camera(),
         })
     }
 

@@ -31,7 +31,8 @@ impl Rooms {
         let Owner::Viewer(_, watched) = &session.owner else {
             return;
         };
-        let watched = self.watched(room, watched.as_ref());
+        let chosen = session.chosen.clone();
+        let watched = chosen.or_else(|| self.watched(room, watched.as_ref()));
         let tracks = [MediaKind::Audio, MediaKind::Video].map(|kind| {
             watched
                 .as_ref()
@@ -56,7 +57,9 @@ impl Rooms {
                 changes.push((receiver.sender(), [before, track], receiver.codecs.clone()));
             }
         }
-        self.wants_changed |= !changes.is_empty();
+        if !changes.is_empty() {
+            self.note_wants();
+        }
         for (sender, [before, track], codecs) in changes {
             if let Some(track) = track {
                 self.relay_to(track, worker);

@@ -11,6 +11,7 @@ Prints "port N" when it serves, and ends when its standard input does. Paths:
     /bframes  320x180, H.264 with pictures that refer to later ones
     /aac      320x180, H.264, sound as AAC
     /mjpeg    320x180, MJPEG
+    /load     640x360, H.264 at 2 Mbit/s
 """
 
 import argparse
@@ -40,6 +41,7 @@ STREAMS = {
     " ! rtph265pay name=pay0 pt=96",
     "/bframes": h264(320, 180, "bframes=2 b-adapt=false rc-lookahead=4", "video/x-h264,profile=main"),
     "/aac": f"{h264(320, 180)}  {TONE.format(16000)} ! avenc_aac ! rtpmp4gpay name=pay1 pt=97",
+    "/load": h264(640, 360).replace("pattern=ball", "pattern=snow").replace("bitrate=400", "bitrate=2000"),
     "/mjpeg": f"{MOVING.format(320, 180)} ! jpegenc ! rtpjpegpay name=pay0 pt=26",
 }
 

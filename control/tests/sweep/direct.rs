@@ -46,6 +46,7 @@ impl World {
             room,
             name: PersonName::default(),
             offer: Offer::parse(&sdp).expect("what is written is read"),
+            watch: None,
             most: Quality::BEST,
             from: Ipv4Addr::LOCALHOST.into(),
         };

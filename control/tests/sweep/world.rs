@@ -349,6 +349,7 @@ impl World {
             }
             Effect::SessionOpened { .. }
             | Effect::SessionEnded { .. }
+            | Effect::CameraLost { .. }
             | Effect::ChannelRefused { .. } => {}
         }
         None

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tower::ServiceExt;
 
 use super::{DoorOptions, router};
+use crate::camera::{CameraRequest, CameraView};
 use crate::name::RoomName;
 use crate::node::{
     Connect, Connected, Enter, Entered, Node, PageOffer, Patch, Patched, PersonId, Refusal,
@@ -273,6 +274,22 @@ impl Node for Everything {
 
     fn close_room(&self, room: &RoomName) -> bool {
         room.as_str() == "tea"
+    }
+
+    async fn add_camera(&self, request: CameraRequest) -> Result<CameraView, Refusal> {
+        Err(Refusal::BadCamera(format!("{request:?}")))
+    }
+
+    fn cameras(&self) -> Vec<CameraView> {
+        Vec::new()
+    }
+
+    fn camera(&self, _id: &PersonId) -> Option<CameraView> {
+        None
+    }
+
+    fn remove_camera(&self, _id: &PersonId) -> bool {
+        false
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -1,7 +1,7 @@
-//! The HTTP doors: WHIP and WHEP, rooms, probes, the page and its WebSocket.
+//! The HTTP doors: WHIP and WHEP, rooms, cameras, probes, the page and its WebSocket.
 //!
 //! ```text
-//! request ─► callers (too many?) ─► whip | rooms | ws | probes ─► Node
+//! request ─► callers (too many?) ─► whip | rooms | cameras | ws | probes ─► Node
 //!                                   page ─► files in the binary
 //! ```
 //!
@@ -10,6 +10,8 @@
 
 /// How often one address may ask for something that costs.
 mod callers;
+/// `/v1/cameras`: which cameras are pulled.
+mod cameras;
 /// Which pages of other origins may do what.
 mod cors;
 /// Firebase's part of a page.
@@ -162,6 +164,8 @@ pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
             "/v1/rooms/{room}",
             get(rooms::show::<N>).delete(rooms::close::<N>),
         )
+        .route("/v1/cameras", cameras::all(&doors))
+        .route("/v1/cameras/{id}", cameras::one())
         .route("/v1/ws", get(ws::upgrade::<N>).route_layer(limited))
         .route("/v1/firebase.json", get(firebase::config::<N>))
         .route("/healthz", get(probes::healthz))
@@ -169,6 +173,7 @@ pub fn router<N: Node>(node: Arc<N>, options: DoorOptions) -> Router {
         .route("/metrics", get(probes::metrics::<N>))
         .route("/", get(page::index::<N>))
         .route("/r/{room}", get(page::room::<N>))
+        .route("/wall/{room}", get(page::wall::<N>))
         .fallback(page::file::<N>)
         .method_not_allowed_fallback(wrong_method);
     whip.merge(json).with_state(doors)

@@ -22,6 +22,7 @@ use crate::node::Node;
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
 
 const INDEX: &str = "index.html";
+const WALL: &str = "wall.html";
 
 /// Scripts and styles come from here only, none of it inline.
 const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; \
@@ -34,8 +35,9 @@ const PERMISSIONS: &str = "camera=(self), microphone=(self), display-capture=(se
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 
 /// What there is, for people who typed something else.
-const ROUTES: &str = "there are /, /r/{room}, /v1/rooms, /v1/rooms/{room}, \
-                      /v1/rooms/{room}/whip, /v1/rooms/{room}/whep, /v1/ws, /v1/firebase.json, \
+const ROUTES: &str = "there are /, /r/{room}, /wall/{room}, /v1/rooms, /v1/rooms/{room}, \
+                      /v1/rooms/{room}/whip, /v1/rooms/{room}/whep, /v1/cameras, /v1/cameras/{id}, \
+                      /v1/ws, /v1/firebase.json, \
                       /contract/broadcaster.html, /contract/participant.html, /healthz, /readyz \
                       and /metrics";
 
@@ -57,6 +59,18 @@ pub(crate) async fn room<N: Node>(
 ) -> Result<Response, Sentence> {
     RoomName::try_from(room)?;
     Ok(serve(&doors, INDEX, &request_headers)
+        .await
+        .unwrap_or_else(no_page))
+}
+
+/// `GET /wall/{room}`: all cameras of a room, on a page that reads the room from its own address.
+pub(crate) async fn wall<N: Node>(
+    State(doors): State<Doors<N>>,
+    extract::Path(room): extract::Path<String>,
+    request_headers: HeaderMap,
+) -> Result<Response, Sentence> {
+    RoomName::try_from(room)?;
+    Ok(serve(&doors, WALL, &request_headers)
         .await
         .unwrap_or_else(no_page))
 }

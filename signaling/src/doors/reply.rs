@@ -80,6 +80,12 @@ impl IntoResponse for JsonError {
     }
 }
 
+impl From<Refusal> for JsonError {
+    fn from(refusal: Refusal) -> JsonError {
+        JsonError::new(status_of(&refusal), refusal.to_string())
+    }
+}
+
 impl From<BadRoomName> for JsonError {
     fn from(bad: BadRoomName) -> JsonError {
         JsonError::new(StatusCode::BAD_REQUEST, bad.to_string())
@@ -88,7 +94,7 @@ impl From<BadRoomName> for JsonError {
 
 fn status_of(refusal: &Refusal) -> StatusCode {
     match refusal {
-        Refusal::Unservable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Unservable(_) | Refusal::BadCamera(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Refusal::RoomFull(_) | Refusal::NodeFull(_) | Refusal::ShuttingDown => {
             StatusCode::SERVICE_UNAVAILABLE
         }

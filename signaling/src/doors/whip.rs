@@ -67,6 +67,8 @@ struct CreateQuery {
     /// How good a player's picture is to be at most: `low`, `high`, `auto`, a number, or `audio` for none.
     #[serde(default)]
     layer: String,
+    /// Whom a player watches, by id or name.
+    watch: Option<String>,
 }
 
 async fn create<N: Node>(
@@ -88,6 +90,7 @@ async fn create<N: Node>(
         room: room.clone(),
         name,
         offer,
+        watch: query.watch.clone().filter(|whom| !whom.is_empty()),
         most,
         from: from.ip(),
     };

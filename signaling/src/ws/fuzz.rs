@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::protocol::{Action, Joined, Protocol};
+use crate::camera::CameraState;
 use crate::name::PersonName;
 use crate::node::{Person, PersonId, Refusal, RoomEvent, SourceKind, Track, TrackKind};
 use crate::quality::Quality;
@@ -229,6 +230,7 @@ fn someone(id: &PersonId) -> Person {
         id: id.clone(),
         name: PersonName::new("Ada"),
         tracks: tracks(),
+        camera: None,
     }
 }
 
@@ -244,7 +246,7 @@ fn tracks() -> Vec<Track> {
 fn event(choice: u8, rest: &[u8]) -> RoomEvent {
     let id = PersonId("p7".to_owned());
     let text = String::from_utf8_lossy(rest).into_owned();
-    match choice % 10 {
+    match choice % 11 {
         0 => RoomEvent::PersonJoined {
             person: someone(&id),
         },
@@ -273,6 +275,10 @@ fn event(choice: u8, rest: &[u8]) -> RoomEvent {
         },
         7 => RoomEvent::Connected,
         8 => RoomEvent::MediaLost { reason: text },
+        9 => RoomEvent::Camera {
+            id,
+            state: CameraState::Away,
+        },
         _ => RoomEvent::Closed {
             reason: "the room was closed".to_owned(),
         },

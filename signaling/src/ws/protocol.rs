@@ -499,6 +499,7 @@ fn code_of(refusal: &Refusal) -> CloseCode {
         Refusal::Unservable(_)
         | Refusal::NothingToWatch
         | Refusal::StaleEtag
+        | Refusal::BadCamera(_)
         | Refusal::Broken(_) => CloseCode::Internal,
     }
 }

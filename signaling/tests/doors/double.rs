@@ -3,6 +3,9 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use signaling::camera::{
+    CameraMode, CameraRequest, CameraState, CameraTransport, CameraView, SecretUrl,
+};
 use signaling::name::RoomName;
 use signaling::node::{
     Connect, Connected, Enter, Entered, Node, PageOffer, Patch, Patched, Person, PersonId, Refusal,
@@ -93,6 +96,7 @@ pub(crate) fn person(name: &str) -> Person {
         id: PersonId("p1".to_owned()),
         name: signaling::name::PersonName::new(name),
         tracks: vec![track()],
+        camera: None,
     }
 }
 
@@ -102,6 +106,23 @@ pub(crate) fn track() -> Track {
         source: SourceKind::ScreenAudio,
         kind: TrackKind::Audio,
         muted: false,
+    }
+}
+
+pub(crate) fn camera() -> CameraView {
+    CameraView {
+        id: PersonId("c1".to_owned()),
+        room: "gate".parse().unwrap(),
+        name: signaling::name::PersonName::new("Gate"),
+        state: CameraState::Connecting,
+        wanted: false,
+        transport: CameraTransport::Auto,
+        mode: CameraMode::OnDemand,
+        video: Vec::new(),
+        audio: None,
+        error: None,
+        retry_ms: None,
+        remarks: Vec::new(),
     }
 }
 
@@ -247,6 +268,33 @@ impl Node for Double {
     fn close_room(&self, room: &RoomName) -> bool {
         self.note(format!("close {room}"));
         room.as_str() == "tea"
+    }
+
+    async fn add_camera(&self, request: CameraRequest) -> Result<CameraView, Refusal> {
+        let urls = request
+            .url
+            .iter()
+            .chain(request.layers.iter().map(|layer| &layer.url));
+        let urls: Vec<&str> = urls.map(SecretUrl::secret).collect();
+        self.note(format!(
+            "camera {} in {} at {urls:?}",
+            request.name.as_str(),
+            request.room
+        ));
+        self.answer(camera()).await
+    }
+
+    fn cameras(&self) -> Vec<CameraView> {
+        vec![camera()]
+    }
+
+    fn camera(&self, id: &PersonId) -> Option<CameraView> {
+        (*id == camera().id).then(camera)
+    }
+
+    fn remove_camera(&self, id: &PersonId) -> bool {
+        self.note(format!("remove camera {}", id.0));
+        *id == camera().id
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -5,6 +5,7 @@
     reason = "helpers of tests fail the test, like its own lines"
 )]
 
+mod cameras;
 mod double;
 mod firebase;
 mod page;

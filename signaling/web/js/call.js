@@ -25,10 +25,15 @@ export class Call extends EventTarget {
   #state = EMPTY;
   #mediaLost = 0;
   #mediaTimer = 0;
+  #wanted;
 
-  /** @param {(on: (event: any) => void) => Signal|FirestoreSignal} connect makes the connection to the server */
-  constructor(connect) {
+  /**
+   * @param {(on: (event: any) => void) => Signal|FirestoreSignal} connect makes the connection to the server
+   * @param {(state: import('./meeting-state.js').MeetingState) => {id: string, kind: string}[]} [wanted] what to receive
+   */
+  constructor(connect, wanted = wantedTracks) {
     super();
+    this.#wanted = wanted;
     this.#signal = connect((event) => this.#heard(event));
     if (this.#signal.carriesWishes) {
       this.#wishes = new Wishes((message) => this.#signal.send(message));
@@ -121,7 +126,7 @@ export class Call extends EventTarget {
     } else {
       this.#wishes?.repeat();
     }
-    this.#session.setWanted(wantedTracks(this.#state));
+    this.#session.setWanted(this.#wanted(this.#state));
     this.#session.setOnline(true);
     // The offer is made first, so that the browser works on it while the page is drawn.
     queueMicrotask(() => {
@@ -155,7 +160,7 @@ export class Call extends EventTarget {
       case 'person-left':
       case 'tracks':
         this.#reduce(message);
-        this.#session.setWanted(wantedTracks(this.#state));
+        this.#session.setWanted(this.#wanted(this.#state));
         break;
       default:
         this.#reduce(message);

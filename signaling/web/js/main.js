@@ -7,7 +7,7 @@
  *   `&signal=websocket` joins over the WebSocket though the page has a Firebase configuration;
  * - `<body data-state="lobby|joining|in-meeting|left|error">`;
  * - a remote tile is `<article data-person="ID" data-name="N" data-source="camera|screen" data-speaking="true|false"
- *   data-dominant="true|false" data-muted="true|false" data-picture="true|false" data-paused="true|false">` with a `<video>`; one's own has `data-self="true"` and no `data-person`;
+ *   data-dominant="true|false" data-muted="true|false" data-away="true|false" data-picture="true|false" data-paused="true|false">` with a `<video>`; one's own has `data-self="true"` and no `data-person`;
  *   remote sound plays in `<audio data-person="ID" data-source="microphone|screen-audio">`;
  * - buttons and fields: `#join #mute #camera #share #leave #chat-open #people-open #info-open #chat-input #chat-send`;
  *   one message of the chat is a `.chat-message`;

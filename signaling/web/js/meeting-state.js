@@ -3,7 +3,7 @@
  * changes it. Nothing here touches the page or the network.
  *
  * @typedef {{id: string, source: string, kind: "audio"|"video", muted: boolean}} Track
- * @typedef {{id: string, name: string, tracks: Track[]}} Person
+ * @typedef {{id: string, name: string, tracks: Track[], camera?: string}} Person `camera`: how it is with the camera that it is
  * @typedef {{from: string, name: string, text: string, mine: boolean}} ChatLine
  * @typedef {{layer: number|null, pause: "no-room"|"unwanted"|null}} Sent which quality of a picture is sent, counted
  *   from the smallest, 0; `null` while it is paused, and why
@@ -58,6 +58,11 @@ export function reduce(state, message) {
           person.id === message.id ? { ...person, tracks: message.tracks ?? [] } : person),
         layers: layersBut(state, message.id, message.tracks ?? []),
       };
+    case 'camera':
+      return {
+        ...state,
+        people: state.people.map((person) => (person.id === message.id ? { ...person, camera: message.state } : person)),
+      };
     case 'layer': {
       const sent = { layer: message.layer ?? null, pause: message.pause ?? null };
       return { ...state, layers: new Map(state.layers).set(message.track, sent) };
@@ -88,7 +93,8 @@ function layersBut({ people, layers }, id, tracks) {
 }
 
 function cleanPerson(person) {
-  return { id: person.id, name: person.name ?? '', tracks: person.tracks ?? [] };
+  const { id, name, tracks, camera } = person;
+  return { id, name: name ?? '', tracks: tracks ?? [], ...(camera ? { camera } : {}) };
 }
 
 function withPerson(people, person) {
@@ -126,12 +132,12 @@ export function trackOf(person, source) {
 }
 
 /**
- * Whether a person cannot be heard: no microphone, or a muted one.
+ * Whether a person cannot be heard: no microphone, or a muted one. A camera has nobody to hear.
  * @param {Person} person
  * @returns {boolean}
  */
 export function isMuted(person) {
-  return trackOf(person, 'microphone')?.muted ?? true;
+  return trackOf(person, 'microphone')?.muted ?? !person.camera;
 }
 
 /**
@@ -143,6 +149,15 @@ export function isMuted(person) {
 export function isVisible(person, source) {
   const track = trackOf(person, source);
   return track !== undefined && !track.muted;
+}
+
+/**
+ * Whether a person is a camera that shows nothing now, because it does not answer or cannot be shown.
+ * @param {Person} person
+ * @returns {boolean}
+ */
+export function isAway(person) {
+  return person.camera === 'away' || person.camera === 'refused';
 }
 
 /**

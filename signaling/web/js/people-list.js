@@ -1,7 +1,7 @@
 /** The list of who is in the room. */
 
 import { makeIcon } from './icon.js';
-import { hueOf, initials, isMuted, isVisible, shownName, trackOf } from './meeting-state.js';
+import { hueOf, initials, isAway, isMuted, isVisible, shownName, trackOf } from './meeting-state.js';
 
 /**
  * Renews the list.
@@ -36,6 +36,10 @@ function marks(person) {
     element.setAttribute('aria-label', text);
     made.push(element);
   };
+  if (person.camera) {
+    mark(isAway(person) ? 'camera-off' : 'camera', isAway(person) ? 'a camera that is away' : 'a camera');
+    return made;
+  }
   if (trackOf(person, 'screen')) {
     mark('share', 'shares a screen');
   }

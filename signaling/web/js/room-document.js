@@ -60,6 +60,9 @@ export function roomMessages(before, after, you) {
     } else if (!same(known?.tracks ?? [], person.tracks)) {
       messages.push({ type: 'tracks', id: person.id, tracks: person.tracks });
     }
+    if (known && person.camera && known.camera !== person.camera) {
+      messages.push({ type: 'camera', id: person.id, state: person.camera });
+    }
   }
   if (!same(before.speaking, after.speaking)) {
     messages.push({ type: 'speaking', people: after.speaking });

@@ -2,7 +2,10 @@
 
 import { makeIcon } from './icon.js';
 import { arrange } from './layout.js';
-import { hasNoRoom, hueOf, initials, isMuted, isVisible, others, shownName, trackOf } from './meeting-state.js';
+import { hasNoRoom, hueOf, initials, isAway, isMuted, isVisible, others, shownName, trackOf } from './meeting-state.js';
+
+const TOO_SLOW = 'Paused: your connection is too slow for this picture';
+const CAMERA_AWAY = 'This camera is away';
 
 /** The tiles in `#stage`. */
 export class Tiles {
@@ -72,8 +75,12 @@ export class Tiles {
     tile.trackId = track?.id ?? '';
     this.#showPicture(tile, this.#received.get(track?.id) ?? null, isVisible(person, source));
     const paused = isVisible(person, source) && hasNoRoom(state, track?.id);
+    const away = isAway(person);
     element.dataset.paused = String(paused);
-    tile.pauseNote.hidden = !paused;
+    element.dataset.away = String(away);
+    tile.cameraMark.hidden = !person.camera;
+    tile.pauseNote.textContent = away ? CAMERA_AWAY : TOO_SLOW;
+    tile.pauseNote.hidden = !paused && !away;
     this.#showName(tile, shownName(person), person.id, source === 'screen' ? `${shownName(person)}’s screen` : shownName(person));
     return `${person.id}/${source}`;
   }
@@ -187,10 +194,14 @@ function makeTile(source) {
   muted.className = 'muted-mark';
   muted.title = 'Muted';
   muted.append(makeIcon('mic-off'));
-  caption.append(muted, label);
+  const cameraMark = document.createElement('span');
+  cameraMark.className = 'camera-mark';
+  cameraMark.title = 'A camera';
+  cameraMark.hidden = true;
+  cameraMark.append(makeIcon('camera'));
+  caption.append(muted, cameraMark, label);
   const pauseNote = document.createElement('p');
   pauseNote.className = 'pause-note';
-  pauseNote.textContent = 'Paused: your connection is too slow for this picture';
   pauseNote.hidden = true;
   element.append(avatar, video, pauseNote, caption);
   const onPicture = () => {
@@ -201,7 +212,7 @@ function makeTile(source) {
   if (source === 'screen') {
     element.addEventListener('dblclick', () => toggleFullscreen(element));
   }
-  return { element, avatar, video, label, pauseNote, track: null, trackId: '', height: 0 };
+  return { element, avatar, video, label, cameraMark, pauseNote, track: null, trackId: '', height: 0 };
 }
 
 function toggleFullscreen(element) {

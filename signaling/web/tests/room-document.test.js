@@ -26,6 +26,8 @@ test('the messages between any two views lead from one to the other', () => {
     { people: [person('a', track('1', true)), person('b')], speaking: [], chat: [line(1, 'x'), line(2, 'y')] },
     { people: [person('you', track('3')), person('b', track('2'))], speaking: ['b', 'you'], chat: [line(2, 'y'), line(3, 'z')] },
     { people: [{ ...person('b'), name: 'Bob' }], speaking: [], chat: [] },
+    { people: [{ ...person('gate', track('7')), camera: 'playing' }], speaking: [], chat: [] },
+    { people: [{ ...person('gate', track('7')), camera: 'away' }], speaking: [], chat: [] },
   ];
   const you = { id: 'you', name: 'YOU' };
   for (const before of views) {

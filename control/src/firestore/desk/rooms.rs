@@ -113,7 +113,8 @@ impl Desk {
         }
     }
 
-    fn is_local(&self, name: &RoomName) -> bool {
+    /// Whether somebody is in the room here, whatever door they took.
+    pub(super) fn is_local(&self, name: &RoomName) -> bool {
         self.views.get(name).is_some_and(|view| view.present > 0)
     }
 

@@ -100,10 +100,17 @@ impl Desk {
             (Some(RoomState::Claiming | RoomState::Closing), Kind::Broadcaster | Kind::Member) => {
                 return Verdict::Park;
             }
+            // Unless it began here by another door, with a camera or an encoder.
+            (Some(RoomState::Claiming), Kind::Participant) if self.is_local(&request.room) => {
+                return Verdict::Park;
+            }
             (Some(RoomState::Claiming | RoomState::Closing) | None, _) => {}
         }
         let owner = paper::owner(&document.fields);
         match request.kind {
+            Kind::Participant if self.may_claim(now, case, &request.room) => {
+                Verdict::ClaimRoom(request.room)
+            }
             Kind::Participant => self.give_up(now, at, case, id, Some(&request.room)),
             Kind::Broadcaster if self.is_anothers(now, owner) => {
                 self.give_up(now, at, case, id, None)
@@ -133,8 +140,7 @@ impl Desk {
         if self.room_is_anothers(now, &room) {
             return self.give_up(now, at, case, id, None);
         }
-        let local = self.views.get(&room).is_some_and(|view| view.present > 0);
-        if local && case.declined.is_none() && self.has_place() {
+        if self.may_claim(now, case, &room) {
             return Verdict::ClaimRoom(room);
         }
         match self.turn(now, at, room.as_str(), case) {
@@ -142,6 +148,12 @@ impl Desk {
             Turn::At(turn) => self.wait(now, at, case, id, Some(turn), None),
             Turn::Never => self.give_up(now, at, case, id, None),
         }
+    }
+
+    /// Whether this room has somebody in it here, and is to be known to the other nodes as ours.
+    fn may_claim(&self, now: Instant, case: &Case, room: &RoomName) -> bool {
+        let is_ours = self.is_local(room) && !self.room_is_anothers(now, room);
+        is_ours && case.declined.is_none() && self.has_place()
     }
 
     /// When it is our turn to take a new room.

@@ -44,7 +44,12 @@ fn two_workers() -> (Arc<Millrace>, mpsc::Receiver<(usize, Event)>) {
         let tcp = false;
         vec![Candidate { address, tcp }]
     });
-    let node = Arc::new(Millrace::new(dataplane, candidates.collect(), limits));
+    let node = Arc::new(Millrace::new(
+        dataplane,
+        candidates.collect(),
+        limits,
+        CAMERA_LIMITS,
+    ));
     node.watch();
     (node, events)
 }
@@ -74,6 +79,7 @@ async fn connect(node: &Millrace, door: Door, room: &str, sdp: &str) -> Connecte
         room: room.parse().unwrap(),
         name: PersonName::default(),
         offer: Offer::parse(sdp).unwrap(),
+        watch: None,
         most: Quality::BEST,
         from: Ipv4Addr::LOCALHOST.into(),
     })
@@ -126,7 +132,7 @@ async fn restart(node: &Millrace, resource: &ResourceId) -> Result<(), Refusal> 
 async fn t_33_a_failed_worker_ends_its_own_sessions_with_a_reason_and_no_others() {
     const REASON: &str = "a part of the node failed and started again";
     let (node, events) = two_workers();
-    let pump = tokio::spawn(Arc::clone(&node).run(events, None));
+    let pump = tokio::spawn(Arc::clone(&node).run(events, None, None));
     let (mut lost, failing) = person(&node, "lost").await;
     let encoder = connect(&node, Door::Whip, "lost", ENCODER).await;
     let player = connect(&node, Door::Whep, "lost", PLAYER).await;
@@ -180,7 +186,7 @@ async fn t_33_a_failed_worker_ends_its_own_sessions_with_a_reason_and_no_others(
 #[tokio::test]
 async fn t_33_a_worker_that_fails_again_and_again_takes_nobody_new() {
     let (node, events) = two_workers();
-    let pump = tokio::spawn(Arc::clone(&node).run(events, None));
+    let pump = tokio::spawn(Arc::clone(&node).run(events, None, None));
     let (mut ann, failing) = person(&node, "one").await;
     for failure in 1..=WORKER_FAILURES_MAX {
         fail(&node, failing);

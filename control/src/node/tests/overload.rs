@@ -46,8 +46,8 @@ async fn slow_node() -> (Arc<Millrace>, SocketAddr) {
         sessions_per_room: 1_000,
         ..LIMITS
     };
-    let node = Arc::new(Millrace::new(dataplane, candidates, limits));
-    tokio::spawn(Arc::clone(&node).run(events, None));
+    let node = Arc::new(Millrace::new(dataplane, candidates, limits, CAMERA_LIMITS));
+    tokio::spawn(Arc::clone(&node).run(events, None, None));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let http = listener.local_addr().unwrap();

@@ -1,5 +1,6 @@
 //! Meetings as the doors and the engine see them.
 
+mod cameras;
 mod channels;
 mod limits;
 mod meetings;
@@ -110,6 +111,7 @@ impl World {
             room: room_name(room),
             name: PersonName::default(),
             offer: Offer::parse(sdp).unwrap(),
+            watch: None,
             from: caller(),
         })
     }
@@ -176,6 +178,7 @@ fn line(effect: &Effect) -> String {
         Effect::Dismissed { .. } => "dismiss".to_owned(),
         Effect::SessionOpened { client, .. } => format!("opened {}", client.label()),
         Effect::SessionEnded { reason, .. } => format!("ended {}", reason.label()),
+        Effect::CameraLost { .. } => "camera lost".to_owned(),
         Effect::ChannelRefused { reason } => format!("channel refused {}", reason.label()),
         Effect::RequestEnded { request, reason } => {
             format!("request {request} ended {}", reason.label())
@@ -244,6 +247,7 @@ fn event_line(event: &RoomEvent) -> String {
             format!("tracks {} muted {muted}", tracks.len())
         }
         RoomEvent::Speaking { people, .. } => format!("speaking {}", people.len()),
+        RoomEvent::Camera { state, .. } => format!("camera {}", state.label()),
         RoomEvent::Chat { text, .. } => format!("chat {text}"),
         RoomEvent::Layer {
             track,

@@ -7,8 +7,9 @@ use dataplane::id::{SenderId, TrackId};
 use signaling::node::ResourceId;
 
 use super::super::session::Receiver;
-use super::super::{EndReason, Request, RequestKind};
+use super::super::{CameraStreams, EndReason, Request, RequestKind};
 use super::*;
+use crate::camera::stream::{CameraCodec, Stream};
 
 /// Seeds of the days; a failing one is repeated by itself.
 const SEEDS: [u64; 8] = [1, 2, 3, 5, 8, 13, 21, 34];
@@ -309,9 +310,51 @@ impl Day {
                 let id = ["d1", "d2", "d3"][self.below(3)];
                 self.world.rooms.handle_request_over(id);
             }
+            _ if self.below(2) == 0 => self.camera(room),
             _ => self.world.wait(Duration::from_secs(2)),
         }
         self.carry_out();
+    }
+
+    /// A camera comes, goes, or sends something else.
+    fn camera(&mut self, room: &str) {
+        let rooms = &mut self.world.rooms;
+        let cameras: Vec<PersonId> = rooms
+            .people
+            .keys()
+            .filter(|id| rooms.is_camera(id))
+            .cloned()
+            .collect();
+        let what = self.below(6);
+        let camera = self.pick(&cameras);
+        let rooms = &mut self.world.rooms;
+        match (what, camera) {
+            (0, Some(camera)) => {
+                rooms.handle_camera_over(&camera);
+            }
+            (1..=4, Some(camera)) => {
+                let sound = Stream {
+                    codec: CameraCodec::Opus,
+                    clock_rate: 48_000,
+                    resolution: None,
+                };
+                let picture = Stream {
+                    codec: CameraCodec::H264 {
+                        profile_level_id: [0x42, 0xe0, 0x1f],
+                    },
+                    clock_rate: 90_000,
+                    resolution: None,
+                };
+                let streams = CameraStreams {
+                    video: vec![(None, (what > 1).then_some(picture))],
+                    audio: (what % 2 == 0).then_some(sound),
+                };
+                let _ = rooms.handle_camera_streams(&camera, &streams);
+            }
+            _ => {
+                let _ = rooms.handle_camera(&room_name(room), &PersonName::default());
+            }
+        }
     }
 
     fn offer(&mut self, person: &PersonId) {

@@ -133,6 +133,7 @@ fn a_player_chooses_when_it_comes_and_later() {
         room: room_name("r"),
         name: PersonName::new(""),
         offer: Offer::parse(&EVE.sdp(&["v video recvonly"])).unwrap(),
+        watch: None,
         most: Quality::Layer(0),
         from: caller(),
     });

@@ -50,7 +50,7 @@ fn the_contracts_two_pages_get_what_they_offer_for() {
         "{commands:?}"
     );
     let totals = world.rooms.totals();
-    assert_eq!(totals.sessions, [0, 0, 0, 1, 0, 1]);
+    assert_eq!(totals.sessions, [0, 0, 0, 1, 0, 0, 1]);
 }
 
 #[test]

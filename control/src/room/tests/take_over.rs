@@ -7,8 +7,8 @@ use super::*;
 
 impl World {
     /// The rooms go on in another program, with all sessions or none.
-    fn take_over(&mut self, with_sessions: bool) {
-        let snapshot = RoomsSnapshot::decode(&self.rooms.snapshot()).unwrap();
+    pub(super) fn take_over(&mut self, with_sessions: bool) {
+        let snapshot = RoomsSnapshot::decode(&self.rooms.snapshot(&[])).unwrap();
         let random = Box::new(Counting(43));
         self.rooms = Rooms::restore(self.now, World::config(), random, snapshot);
         let sessions = self.rooms.sessions.keys().copied();
@@ -134,7 +134,7 @@ fn whose_handshake_was_not_done_offers_again_when_back() {
 fn another_version_is_refused_and_so_is_half_of_it() {
     let mut world = World::new();
     world.entered("r", "Ann");
-    let written = String::from_utf8(world.rooms.snapshot()).unwrap();
+    let written = String::from_utf8(world.rooms.snapshot(&[])).unwrap();
     let version = format!("\"version\":{ROOMS_VERSION}");
     let other = written.replace(&version, "\"version\":999");
     assert_eq!(

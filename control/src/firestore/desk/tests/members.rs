@@ -113,3 +113,23 @@ fn a_room_that_the_node_has_already_is_taken_by_that_node() {
         assert_eq!(world.server("m"), node, "seed {seed}");
     }
 }
+
+#[test]
+fn a_participant_watches_a_room_that_a_node_has_by_another_door() {
+    for seed in 46..52 {
+        let mut world = World::three(seed);
+        let node = (seed % 3) as usize;
+        let view = crate::firestore::desk::RoomView {
+            present: 1,
+            ..Default::default()
+        };
+        world.with(node, |desk, now| {
+            desk.handle_room(now, &"gate".parse().unwrap(), Some(view));
+        });
+        world.offer_now("p", "participant", "gate");
+        world.offer_now("q", "participant", "gate");
+        world.run(SECOND * 2);
+        assert_eq!(world.server("p"), node, "seed {seed}");
+        assert_eq!(world.server("q"), node, "seed {seed}");
+    }
+}
