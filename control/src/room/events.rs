@@ -90,7 +90,7 @@ impl Rooms {
         }
     }
 
-    fn on_closed(&mut self, now: Instant, id: SessionId, reason: EndReason) {
+    pub(super) fn on_closed(&mut self, now: Instant, id: SessionId, reason: EndReason) {
         let owner = self.sessions.get(&id).map(|session| session.owner.clone());
         match owner {
             // A member has no other line to us than its document, which is slower than this one: whoever

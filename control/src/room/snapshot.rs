@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use dataplane::event::{CloseReason, Event};
+use dataplane::event::CloseReason;
 use dataplane::id::{SessionId, TrackId};
 use serde::{Deserialize, Serialize};
 use signaling::name::RoomName;
 use signaling::node::{PersonId, ResourceId};
 
+use super::effect::EndReason;
 use super::people::GRACE;
 use super::person::{Person, Presence, Room};
 use super::proof::Proof;
@@ -155,11 +156,17 @@ impl Rooms {
     /// Ends the sessions that the workers did not take over: those whose handshake was not done.
     pub fn handle_carried(&mut self, now: Instant, carried: &BTreeSet<SessionId>) {
         let lost = self.sessions.iter().filter(|(id, _)| !carried.contains(id));
-        let lost: Vec<(SessionId, usize)> =
-            lost.map(|(id, session)| (*id, session.worker)).collect();
-        for (session, worker) in lost {
-            let reason = CloseReason::HandshakeFailed;
-            self.handle_event(now, worker, &Event::Closed { session, reason });
+        let is_feed = |session: &Session| matches!(session.owner, Owner::Camera(_));
+        let lost: Vec<(SessionId, bool)> =
+            lost.map(|(id, session)| (*id, is_feed(session))).collect();
+        for (session, is_feed) in lost {
+            // A camera is connected to anew, and gets a new one.
+            let reason = if is_feed {
+                EndReason::Replaced
+            } else {
+                CloseReason::HandshakeFailed.into()
+            };
+            self.on_closed(now, session, reason);
         }
     }
 }
