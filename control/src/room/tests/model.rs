@@ -347,7 +347,7 @@ impl Day {
                 };
                 let streams = CameraStreams {
                     video: vec![(None, (what > 1).then_some(picture))],
-                    audio: (what % 2 == 0).then_some(sound),
+                    audio: what.is_multiple_of(2).then_some(sound),
                 };
                 let _ = rooms.handle_camera_streams(&camera, &streams);
             }
