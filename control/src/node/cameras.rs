@@ -36,15 +36,22 @@ impl Millrace {
     /// These cameras are in the configuration, and no others are: what another program handed over and is no longer
     /// listed goes. One that finds no place is left out, which is logged.
     pub fn list_cameras(&self, listed: &[Placed]) {
-        self.decide(|state, _| {
-            let is_listed = |placed: &Placed| placed.spec.trust == Trust::Operator;
+        let is_listed = |placed: &Placed| placed.spec.trust == Trust::Operator;
+        // They leave their places first.
+        let kept: Vec<Placed> = self.decide(|state, _| {
             let known = state.cameras.all().filter(|(_, placed)| is_listed(placed));
-            let (kept, gone): (Vec<_>, Vec<_>) = known.partition(|(_, placed)| listed.contains(placed));
-            let kept: Vec<Placed> = kept.into_iter().map(|(_, placed)| placed.clone()).collect();
-            let gone: Vec<PersonId> = gone.into_iter().map(|(person, _)| person.clone()).collect();
-            for person in gone {
+            let known: Vec<(PersonId, Placed)> = known
+                .map(|(person, placed)| (person.clone(), placed.clone()))
+                .collect();
+            let (kept, gone): (Vec<_>, Vec<_>) = known
+                .into_iter()
+                .partition(|(_, placed)| listed.contains(placed));
+            for (person, _) in gone {
                 state.rooms.handle_camera_over(&person);
             }
+            kept.into_iter().map(|(_, placed)| placed).collect()
+        });
+        self.decide(|state, _| {
             for placed in listed.iter().filter(|placed| !kept.contains(placed)) {
                 let (room, name) = (placed.room.clone(), placed.name.clone());
                 if let Err(refusal) = state.add_camera(placed.clone()) {

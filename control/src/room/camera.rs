@@ -125,7 +125,7 @@ impl Rooms {
             id: id.clone(),
             state,
         };
-        self.notify_others(&room, None, &event);
+        self.notify_others(&room, Some(id), &event);
     }
 
     /// Cameras that somebody receives something of; `None` while that is as when this was last asked.

@@ -310,7 +310,7 @@ impl Day {
                 let id = ["d1", "d2", "d3"][self.below(3)];
                 self.world.rooms.handle_request_over(id);
             }
-            _ if self.below(2) == 0 => self.camera(room),
+            _ if self.below(6) == 0 => self.camera(room),
             _ => self.world.wait(Duration::from_secs(2)),
         }
         self.carry_out();
@@ -351,9 +351,11 @@ impl Day {
                 };
                 let _ = rooms.handle_camera_streams(&camera, &streams);
             }
-            _ => {
+            // One at a time, so that there are places for people.
+            _ if cameras.is_empty() => {
                 let _ = rooms.handle_camera(&room_name(room), &PersonName::default());
             }
+            _ => {}
         }
     }
 
