@@ -53,7 +53,7 @@ async fn becomes(server: &Server, camera: &Value, state: &str) {
 async fn a_wall_shows_cameras_of_all_kinds_each_at_its_size() {
     let open = RtspServer::start(&[]);
     let locked = RtspServer::start(&["--user", "ann", "--password", "s3cret", "--auth", "digest"]);
-    let secret = locked.url("/small", "");
+    let secret = locked.url("/small", "ann:s3cret");
     let text = [
         format!(
             "[[camera]]\nroom = \"gate\"\nname = \"Over TCP\"\ntransport = \"tcp\"\nurl = \"{}\"",

@@ -36,7 +36,7 @@ async fn meeting_of_three(driver: &str) {
 
     let lobby = server.url("/?room=mill&name=Late");
     let late = browsers.open(&lobby).await;
-    late_joiner_sees_a_picture_within_a_second(&late, &lobby, &ada).await;
+    late_joiner_sees_a_picture_soon(&late, &lobby, &ada).await;
     late.sees("Ada", "camera").await;
     late.sees("Bob", "camera").await;
     ada.sees("Late", "camera").await;
@@ -55,8 +55,12 @@ async fn meeting_of_three(driver: &str) {
     bob.close().await;
 }
 
+/// What a late joiner may wait for a picture. How long it really takes is `make first-frame`; this is longer by what
+/// three browsers do to two slow cores (1.7 s were seen), and shorter than who is never sent a key frame waits.
+const LATE_MS_MAX: f64 = 3_000.0;
+
 /// The best of three joins: a busy machine may spoil one, a missing key frame spoils them all.
-async fn late_joiner_sees_a_picture_within_a_second(late: &Page, lobby: &str, host: &Page) {
+async fn late_joiner_sees_a_picture_soon(late: &Page, lobby: &str, host: &Page) {
     let mut best_ms = f64::INFINITY;
     for _ in 0..3 {
         late.until(
@@ -65,7 +69,7 @@ async fn late_joiner_sees_a_picture_within_a_second(late: &Page, lobby: &str, ho
         )
         .await;
         best_ms = best_ms.min(late.first_frame_ms("Ada").await);
-        if best_ms <= 1000.0 {
+        if best_ms <= LATE_MS_MAX {
             return;
         }
         late.click("#leave").await;

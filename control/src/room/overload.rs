@@ -75,6 +75,7 @@ impl Overload {
 /// Everything that was lost because the worker, or its socket, had too much to do.
 fn drops(counters: &Counters) -> u64 {
     counters.drop_receive_buffer_full
+        + counters.drop_feed_queue_full
         + counters.drop_socket_full
         + counters.drop_subscriber_behind
         + counters.drop_late_video

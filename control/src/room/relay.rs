@@ -39,7 +39,7 @@ impl Rooms {
             return;
         }
         let spec = Box::new(published.spec.clone());
-        self.command(home, Command::Export { track, to: worker });
+        // First who is to take it: a home that has a whole group to hand over begins at once.
         self.command(
             worker,
             Command::Import {
@@ -47,6 +47,7 @@ impl Rooms {
                 from: home,
             },
         );
+        self.command(home, Command::Export { track, to: worker });
     }
 
     /// One section fewer on `worker` is fed from `track`.

@@ -45,6 +45,10 @@ impl Model {
             Command::Unpublish { track } => self.unpublish(worker, *track),
             Command::Export { track, to } => {
                 self.on_worker(worker, self.publisher(*track));
+                assert!(
+                    self.imports.contains(&(*track, *to)),
+                    "it is expected there"
+                );
                 assert!(worker != *to && self.exports.insert((*track, *to)));
             }
             Command::EndExport { track, to } => {
@@ -53,7 +57,6 @@ impl Model {
             }
             Command::Import { track, from } => {
                 self.on_worker(*from, self.publisher(track.track));
-                assert!(self.exports.contains(&(track.track, worker)));
                 self.imports.insert((track.track, worker));
             }
             Command::AddSender { session, sender } => {

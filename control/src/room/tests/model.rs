@@ -106,6 +106,10 @@ impl Engines {
         match command {
             Command::Export { track, to } => {
                 self.on_worker(worker, self.tracks[track].0);
+                assert!(
+                    self.imports.contains(&(*track, *to)),
+                    "it is expected there"
+                );
                 assert!(worker != *to && self.exports.insert((*track, *to)));
             }
             Command::EndExport { track, to } => {
@@ -115,7 +119,6 @@ impl Engines {
             Command::Import { track, from } => {
                 let (publisher, kind, formats) = self.tracks[&track.track];
                 self.on_worker(*from, publisher);
-                assert!(self.exports.contains(&(track.track, worker)));
                 assert_eq!((track.kind, track.formats.len()), (kind, formats));
                 self.imports.insert((track.track, worker));
             }

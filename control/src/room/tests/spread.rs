@@ -48,14 +48,14 @@ fn a_room_that_outgrows_its_worker_goes_on_on_another() {
             "#1 open",
             "#1 add Audio",
             "#1 add Video",
-            "#0 export t1 to #1",
             "#1 import t1 from #0",
+            "#0 export t1 to #1",
             "#1 feed t1 109",
-            "#0 export t2 to #1",
             "#1 import t2 from #0",
+            "#0 export t2 to #1",
             "#1 feed t2 120",
         ],
-        "the home is told first, the section last"
+        "who is to take it is told first, the section last"
     );
     // The second one there is fed from what is there.
     let second = watch(&mut world);
@@ -109,8 +109,8 @@ fn people_on_two_workers_see_each_other() {
         relayed,
         [
             "#0 feed t2 96",
-            &format!("#1 export {own} to #0"),
             &format!("#0 import {own} from #1"),
+            &format!("#1 export {own} to #0"),
             &format!("#0 feed {own} 96"),
         ],
         "each track lives where its publisher does"
