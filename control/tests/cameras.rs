@@ -16,11 +16,12 @@ use serde_json::Value;
 /// Where the tests' cameras are.
 const ALLOWED: [&str; 2] = ["--camera-allow", "127.0.0.0/8"];
 
-/// The first picture of a camera that is pulled already, from the click on Join.
-const FIRST_PICTURE_MS_MAX: f64 = 500.0;
+/// The first picture of a camera that is pulled already, from the click on Join, comes sooner than this to everybody,
+/// however busy the machine is; the camera's next key frame would come so soon to one in three.
+const FIRST_PICTURE_MS_MAX: f64 = 3_000.0;
 
-/// How often that may be tried: a busy machine may spoil one.
-const TRIES: usize = 3;
+/// How many join.
+const TRIES: usize = 4;
 
 /// The widths of the pictures that the wall receives, by the camera's name.
 const WIDTHS: &str = "(async () => {
@@ -223,7 +224,7 @@ async fn a_player_sees_the_camera_that_it_names() {
 async fn the_first_picture_of_a_camera_that_is_pulled_comes_at_once() {
     let rtsp = RtspServer::start(&[]);
     let server = Server::start(&ALLOWED);
-    let url = rtsp.url("/h264", "");
+    let url = rtsp.url("/rare", "");
     let camera = server.add_camera(&format!(
         r#"{{"room":"gate","name":"Gate","mode":"always","url":"{url}"}}"#
     ));
@@ -231,25 +232,21 @@ async fn the_first_picture_of_a_camera_that_is_pulled_comes_at_once() {
     let browsers = Browsers::start();
     let lobby = server.url("/?room=gate&name=Late&camera=0&mic=0");
     let page = browsers.open(&lobby).await;
-    let mut best_ms = f64::INFINITY;
+    let mut waits_ms = Vec::new();
     for _ in 0..TRIES {
         page.until(
             "the lobby",
             "document.querySelector('#join')?.disabled === false",
         )
         .await;
-        let ms = page.first_frame_ms("Gate").await;
-        println!("first picture of a camera that is pulled already: {ms:.0} ms");
-        best_ms = best_ms.min(ms);
-        if best_ms <= FIRST_PICTURE_MS_MAX {
-            break;
-        }
+        waits_ms.push(page.first_frame_ms("Gate").await.round());
         page.click("#leave").await;
         page.goto(&lobby).await;
     }
+    println!("first picture of a camera that is pulled already: {waits_ms:?} ms");
     assert!(
-        best_ms <= FIRST_PICTURE_MS_MAX,
-        "the first picture came after {best_ms:.0} ms"
+        waits_ms.iter().all(|ms| *ms <= FIRST_PICTURE_MS_MAX),
+        "who joins waits for the next key frame: {waits_ms:?} ms"
     );
     page.close().await;
 }

@@ -6,6 +6,7 @@
 Prints "port N" when it serves, and ends when its standard input does. Paths:
 
     /h264     640x360, 25 pictures a second, a key picture each second, G.711 mu-law
+    /rare     the same without sound, a key picture every nine seconds
     /small    320x180, the same without sound
     /h265     320x180, H.265
     /bframes  320x180, H.264 with pictures that refer to later ones
@@ -37,6 +38,7 @@ def h264(width, height, more="tune=zerolatency bframes=0", caps="video/x-h264"):
 STREAMS = {
     "/h264": f"{h264(640, 360)}  {TONE.format(8000)} ! mulawenc ! rtppcmupay name=pay1 pt=0",
     "/small": h264(320, 180),
+    "/rare": h264(640, 360).replace("key-int-max=25", "key-int-max=225"),
     "/h265": f"{MOVING.format(320, 180)} ! x265enc speed-preset=ultrafast tune=zerolatency key-int-max=25 bitrate=300"
     " ! rtph265pay name=pay0 pt=96",
     "/bframes": h264(320, 180, "bframes=2 b-adapt=false rc-lookahead=4", "video/x-h264,profile=main"),
