@@ -201,12 +201,11 @@ impl Rooms {
             person.session = Some(id);
             cname.clone_from(&person.cname);
         }
-        let client = ClientKind::Camera;
         let session = Session {
             room: room.clone(),
             worker,
             owner: Owner::Camera(person.clone()),
-            origin: client.into(),
+            origin: ClientKind::Camera.into(),
             // There is nobody who could check any of these.
             local: IceCredentials {
                 ufrag: String::new(),
@@ -227,14 +226,7 @@ impl Rooms {
             data: None,
         };
         let spec = Box::new(FeedSpec { session: id, cname });
-        self.command(worker, Command::OpenFeed(spec));
-        self.sessions.insert(id, session);
-        let room = room.clone();
-        self.effects.push_back(Effect::SessionOpened {
-            session: id,
-            room,
-            client,
-        });
+        self.begin_session(id, session, Command::OpenFeed(spec));
         id
     }
 

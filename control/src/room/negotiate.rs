@@ -29,7 +29,6 @@ impl Rooms {
         self.room_or_new(room);
         let worker = self.rooms.get(room).map_or(0, |room| self.worker_for(room));
         self.note_begin(room, worker);
-        let client = origin.client;
         if let (Some(request), Owner::Encoder(..) | Owner::Viewer(..)) = (&origin.request, &owner) {
             self.requests.insert(request.clone(), id);
         }
@@ -65,15 +64,20 @@ impl Rooms {
             dtls,
             cname,
         });
-        self.command(worker, Command::Open(spec));
+        self.begin_session(id, session, Command::Open(spec));
+        id
+    }
+
+    /// Lets a session begin: its worker is told how, and everybody else that it is there.
+    pub(super) fn begin_session(&mut self, id: SessionId, session: Session, opening: Command) {
+        self.command(session.worker, opening);
+        let (room, client) = (session.room.clone(), session.origin.client);
         self.sessions.insert(id, session);
-        let room = room.clone();
         self.effects.push_back(Effect::SessionOpened {
             session: id,
             room,
             client,
         });
-        id
     }
 
     /// Makes the session what the plan says, and writes the answer.

@@ -106,9 +106,9 @@ fn starts_h265(kind: u8, slice: u8) -> bool {
     }
 }
 
-/// The units of an aggregate, which are laid end to end behind their lengths. One that runs past the
-/// end is none.
-pub(super) fn units(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The units of an aggregate (RFC 6184 section 5.7.1, RFC 7798 section 4.4.2), which are laid end to end behind
+/// their lengths of two bytes. One that runs past the end is none, and the last that is looked at.
+pub fn units(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         let (len, after) = rest.split_first_chunk::<2>()?;
         let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;

@@ -206,16 +206,6 @@ impl Coding {
     }
 }
 
-/// The units of an aggregate; ends where one runs past the end.
-pub(super) fn units(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let (len, after) = rest.split_first_chunk::<2>()?;
-        let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
-        rest = after;
-        Some(unit)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use dataplane::id::{PayloadType, Ssrc};
 use dataplane::wire::RtpView;
+use dataplane::wire::nal::units;
 
-use super::coding::{Kind, Layout, units};
+use super::coding::{Kind, Layout};
 use super::fuzz::{camera, packet};
 use super::{Coding, Packets, Repack, Sets, Sound, Start};
 use crate::camera::limits::RTP_PAYLOAD_MAX;

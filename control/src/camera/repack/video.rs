@@ -5,7 +5,9 @@
 //! on, the packet before it has left already: filler data (H.264 section 7.3.2.7, H.265 section 7.3.2.8), which decoders
 //! skip, takes the marker in a packet of its own, at once or when the next picture begins.
 
-use super::coding::{Coding, Kind, Layout, units};
+use dataplane::wire::nal::units;
+
+use super::coding::{Coding, Kind, Layout};
 use super::out::Writer;
 use super::sets::Sets;
 use crate::camera::limits::{PICTURES_BEFORE_KEY_MAX, RTP_PAYLOAD_MAX, SET_BYTES_MAX};

@@ -96,18 +96,24 @@ fn members_join_a_broadcasters_room_on_its_node() {
     }
 }
 
+/// Three nodes, one of which has somebody in a room who came by another door, and which that is.
+fn with_room_by_another_door(seed: u64, room: &str) -> (World, usize) {
+    let mut world = World::three(seed);
+    let node = (seed % 3) as usize;
+    let view = crate::firestore::desk::RoomView {
+        present: 1,
+        ..Default::default()
+    };
+    world.with(node, |desk, now| {
+        desk.handle_room(now, &room.parse().unwrap(), Some(view));
+    });
+    (world, node)
+}
+
 #[test]
 fn a_room_that_the_node_has_already_is_taken_by_that_node() {
     for seed in 40..46 {
-        let mut world = World::three(seed);
-        let node = (seed % 3) as usize;
-        let view = crate::firestore::desk::RoomView {
-            present: 1,
-            ..Default::default()
-        };
-        world.with(node, |desk, now| {
-            desk.handle_room(now, &"lobby".parse().unwrap(), Some(view));
-        });
+        let (mut world, node) = with_room_by_another_door(seed, "lobby");
         world.offer_now("m", "member", "lobby");
         world.run(SECOND * 2);
         assert_eq!(world.server("m"), node, "seed {seed}");
@@ -117,15 +123,7 @@ fn a_room_that_the_node_has_already_is_taken_by_that_node() {
 #[test]
 fn a_participant_watches_a_room_that_a_node_has_by_another_door() {
     for seed in 46..52 {
-        let mut world = World::three(seed);
-        let node = (seed % 3) as usize;
-        let view = crate::firestore::desk::RoomView {
-            present: 1,
-            ..Default::default()
-        };
-        world.with(node, |desk, now| {
-            desk.handle_room(now, &"gate".parse().unwrap(), Some(view));
-        });
+        let (mut world, node) = with_room_by_another_door(seed, "gate");
         world.offer_now("p", "participant", "gate");
         world.offer_now("q", "participant", "gate");
         world.run(SECOND * 2);
