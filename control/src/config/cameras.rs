@@ -21,7 +21,7 @@ pub struct CamerasConfig {
     pub file: Option<PathBuf>,
     /// What stands in it.
     pub listed: Vec<Placed>,
-    /// Where requests and documents may have cameras besides public addresses.
+    /// Where requests may have cameras besides public addresses.
     pub allow: Vec<Cidr>,
     /// How many there may be.
     pub limits: CameraLimits,
