@@ -33,6 +33,8 @@ struct Sweep {
     rounds: u32,
     /// Writes that are not back yet.
     pending: usize,
+    /// When it searches again for what the node may still have claimed itself.
+    again: Option<Instant>,
 }
 
 impl Sweep {
@@ -43,6 +45,7 @@ impl Sweep {
             collection: Collection::Requests,
             rounds: 0,
             pending: 0,
+            again: None,
         }
     }
 }
@@ -53,6 +56,12 @@ impl Desk {
         self.sweeps
             .active
             .retain(|_, sweep| now < sweep.began + limits::SWEEP_LEASE);
+        for (node, sweep) in &mut self.sweeps.active {
+            if sweep.again.take_if(|again| *again <= now).is_some() {
+                self.reads
+                    .push(Question::Owned(node.clone(), sweep.collection));
+            }
+        }
         let able = self.able_since.is_some() && self.is_settled(now) && !self.is_leaving();
         let (true, Some(at)) = (able, self.clock.at(now)) else {
             return;
@@ -132,12 +141,14 @@ impl Desk {
             self.sweeps.active.insert(node.clone(), Sweep::new(now));
             self.audit_seats(documents);
         }
-        let left: Vec<&Document> = documents
+        let (young, left): (Vec<&Document>, Vec<&Document>) = documents
             .iter()
-            .filter(|document| {
-                self.is_left(&node, document) && !self.is_younger(now, &node, document)
-            })
-            .collect();
+            .filter(|document| self.is_left(&node, document))
+            .partition(|document| self.is_younger(now, &node, document));
+        let until = young
+            .iter()
+            .map(|document| paper::lease_end(&document.fields));
+        let wait = until.max().map(|end| end.since(self.at(now)));
         let count = left.len();
         for document in left {
             self.outbox.push(self.mark(now, &node, document));
@@ -151,6 +162,11 @@ impl Desk {
         sweep.pending += count;
         sweep.rounds += 1;
         if count > 0 && sweep.rounds < ROUNDS_MAX {
+            return;
+        }
+        if let Some(wait) = wait {
+            // Either the node lives, or these are the last words of a dead one that came late.
+            sweep.again = Some(now + wait);
             return;
         }
         match (own, collection) {
@@ -186,7 +202,8 @@ impl Desk {
         }
     }
 
-    /// Whether the node claimed the document after it was taken for dead: it lives.
+    /// Whether the node claimed the document after it was taken for dead: it may live, and the
+    /// document is its own until the lease runs out.
     fn is_younger(&self, now: Instant, node: &str, document: &Document) -> bool {
         let begun = self.sweeps.active.get(node).and_then(|sweep| sweep.version);
         begun.is_some_and(|begun| document.updated > begun)

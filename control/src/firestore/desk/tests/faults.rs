@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use signaling::firestore::Value;
 
-use super::world::World;
+use super::database::stamp;
+use super::world::{World, field};
 use super::{PATIENCE, SECOND};
 use crate::firestore::desk::Desk;
 use crate::firestore::message::Path;
+use crate::firestore::registry::text;
 
 /// Twenty rooms with four participants each.
 fn fill(world: &mut World) {
@@ -84,6 +86,34 @@ fn a_node_killed_in_the_middle_of_a_rush_loses_nothing_that_is_offered_again() {
     for id in all() {
         assert_ne!(world.server(&id), 1, "{id}");
     }
+}
+
+#[test]
+fn what_a_dead_node_wrote_arrives_late_and_is_marked_when_its_lease_is_over() {
+    let mut world = World::three(55);
+    fill(&mut world);
+    let victim = world.server("room0");
+    let name = world.nodes[victim].name.clone();
+    let lost: Vec<String> = all().filter(|id| world.server(id) == victim).collect();
+    world.kill(victim);
+    let is_swept = |world: &World| {
+        let node = world.database.document(&Path::node(&name));
+        node.is_none_or(|node| !text(&node.fields, "swept_by").is_empty())
+    };
+    while !is_swept(&world) {
+        world.run(Duration::from_millis(1));
+    }
+    let end = stamp(world.now + SECOND * 20).0;
+    let late = [field("lease_until", Value::Time(end))];
+    world.page(world.now, Path::request("room0"), late.into());
+    world.run(SECOND * 15);
+    assert_eq!(world.text("room0", "owner"), name, "the node may live");
+    world.run(SECOND * 15);
+    for id in &lost {
+        let error = world.text(id, "error");
+        assert!(error.contains("is gone; offer again"), "{id}: {error}");
+    }
+    assert_eq!(world.database.document(&Path::node(&name)), None);
 }
 
 #[test]
