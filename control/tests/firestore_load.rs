@@ -218,14 +218,15 @@ async fn a_node_killed_in_the_middle_of_it_loses_no_page_that_offers_again() {
         world.project.write_all(&pages).await;
         let alive = |found: &Found| server(found).is_some_and(|owner| owner != "n2");
         served.extend(
-            all.into_iter()
+            all.iter()
                 .filter(|(_, found)| alive(found))
-                .map(|(id, _)| id),
+                .map(|(id, _)| id.clone()),
         );
         assert!(
             killed.elapsed() < PATIENCE,
-            "{} of {OFFERS} are served",
-            served.len()
+            "{} of {OFFERS} are served; not {:?}",
+            served.len(),
+            all.iter().find(|(id, _)| !served.contains(*id))
         );
         tokio::time::sleep(LOOK).await;
     }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use firestore::gcloud_sdk::google::firestore::v1 as proto;
 use firestore::gcloud_sdk::prost_types::Timestamp;
-use firestore::gcloud_sdk::tonic::Request;
 use firestore::gcloud_sdk::tonic::transport::{Channel, Endpoint};
+use firestore::gcloud_sdk::tonic::{Code, Request, Status};
 use proto::firestore_client::FirestoreClient;
 use proto::structured_query as query;
 use proto::value::ValueType;
@@ -263,8 +263,11 @@ impl Project {
             update_mask: Some(proto::DocumentMask { field_paths: mask }),
             ..Default::default()
         };
-        let written = self.client.clone().update_document(owner(request)).await;
-        written.expect("the emulator takes a page's write");
+        until_taken(async || {
+            let mut client = self.client.clone();
+            client.update_document(owner(request.clone())).await
+        })
+        .await;
     }
 
     /// Writes these fields of many documents, hundreds at once; others of theirs stay as they are.
@@ -289,8 +292,11 @@ impl Project {
                 writes: documents.iter().map(write).collect(),
                 ..Default::default()
             };
-            let written = self.client.clone().commit(owner(request)).await;
-            written.expect("the emulator takes pages' writes");
+            until_taken(async || {
+                let mut client = self.client.clone();
+                client.commit(owner(request.clone())).await
+            })
+            .await;
         }
     }
 
@@ -383,6 +389,17 @@ pub async fn until(what: &str, so: impl Fn() -> bool) {
     let end = now() + PATIENCE;
     while !so() {
         assert!(now() < end, "waited in vain for {what}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Sends a write until the database takes it. One that meets others' writes may be `ABORTED`, which
+/// pages' SDKs answer by sending it again.
+async fn until_taken<T>(mut write: impl AsyncFnMut() -> Result<T, Status>) {
+    let end = now() + PATIENCE;
+    while let Err(status) = write().await {
+        let again = status.code() == Code::Aborted && now() < end;
+        assert!(again, "the emulator does not take a page's write: {status}");
         tokio::time::sleep(LOOK).await;
     }
 }
