@@ -1,4 +1,6 @@
-//! Offers that wait for a decision, and when each is to be looked at: the newest first.
+//! Offers that wait for a decision, and when each is to be looked at: the newest first, since its page
+//! is the likeliest to be there still, but now and then the oldest, or it would wait for as long as
+//! more are written than can be decided.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +10,7 @@ use signaling::firestore::{Fields, Request, Value, field};
 use signaling::name::RoomName;
 
 use super::effect::RequestId;
-use super::limits::UNDECIDED_BYTES_MAX;
+use super::limits::{OLDEST_EACH, UNDECIDED_BYTES_MAX};
 use super::paper;
 use crate::firestore::message::{Document, Stamp};
 use crate::firestore::registry::text;
@@ -57,6 +59,8 @@ pub(super) struct Cases {
     cases: BTreeMap<RequestId, Case>,
     timers: BTreeSet<(Instant, RequestId)>,
     ready: BTreeSet<(Reverse<Stamp>, RequestId)>,
+    /// Counts those that were looked at.
+    polled: u32,
     by_parent: BTreeMap<RoomName, BTreeSet<RequestId>>,
     /// Sessions that are made and not written yet.
     claiming: BTreeSet<RequestId>,
@@ -74,7 +78,9 @@ impl Cases {
         let id = RequestId(document.path.id.clone());
         let mark = paper::mark(&document.fields);
         let parent: Option<RoomName> = match text(&document.fields, field::KIND) {
-            "participant" | "member" => text(&document.fields, field::PARENT).trim().parse().ok(),
+            "participant" | "member" | "camera" => {
+                text(&document.fields, field::PARENT).trim().parse().ok()
+            }
             _ => None,
         };
         let known = self.cases.get(&id);
@@ -218,7 +224,13 @@ impl Cases {
                 self.ready.insert((Reverse(case.updated), id));
             }
         }
-        self.ready.pop_first().map(|(_, id)| id)
+        self.polled = self.polled.wrapping_add(1);
+        let next = if self.polled.is_multiple_of(OLDEST_EACH) {
+            self.ready.pop_last()
+        } else {
+            self.ready.pop_first()
+        };
+        next.map(|(_, id)| id)
     }
 
     /// When somebody is to be looked at.
@@ -304,6 +316,25 @@ mod tests {
             created: Stamp(number),
             updated: Stamp(number),
         }
+    }
+
+    #[test]
+    fn the_newest_offers_come_first_and_the_oldest_in_the_end_although_more_are_written() {
+        let (mut cases, now) = (Cases::default(), Instant::now());
+        let small = |number| Document {
+            fields: Fields::new(),
+            ..document(number)
+        };
+        for number in 0..3 {
+            cases.insert(now, small(number));
+        }
+        let mut order = Vec::new();
+        for number in 3..20 {
+            cases.insert(now, small(number));
+            order.extend(cases.poll_ready(now).map(|id| id.0));
+        }
+        assert_eq!(order[..5], ["d3", "d4", "d5", "d0", "d7"]);
+        assert!(order.contains(&"d2".to_owned()), "{order:?}");
     }
 
     #[test]

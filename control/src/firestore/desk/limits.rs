@@ -22,6 +22,9 @@ pub(super) const CLAIMS_MAX: usize = 400;
 /// offers. What does not fit is left to other nodes.
 pub(super) const UNDECIDED_BYTES_MAX: usize = 128 << 20;
 
+/// Of so many offers that are looked at one is the oldest, the others the newest.
+pub(super) const OLDEST_EACH: u32 = 4;
+
 /// How often a node says that it lives. A third of the shortest sensible lease.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
 
