@@ -8,7 +8,8 @@ mod rtsp;
 
 use std::path::PathBuf;
 
-use harness::emulator::until;
+use harness::emulator::{Emulator, Found, Project, boolean, text, until};
+use harness::requests::{document, is_answered};
 use harness::{Browsers, Page, Server};
 use rtsp::Server as RtspServer;
 use serde_json::Value;
@@ -180,6 +181,45 @@ async fn a_camera_that_restarts_in_mid_view_comes_back_to_whoever_watches() {
     .await;
     page.sees("Gate", "camera").await;
     page.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_of_a_document_moves_to_another_node_when_its_own_ends() {
+    let rtsp = RtspServer::start(&[]);
+    let project = Project::new(Emulator::shared());
+    let nodes = ["n1", "n2"].map(|id| (id, project.node(id, &ALLOWED)));
+    for (_, node) in &nodes {
+        let met = || node.is_ready() && node.metric("millrace_firestore_nodes_live") == 2;
+        until("the nodes to meet", met).await;
+    }
+    let mut fields = document("camera", "gate", text(""));
+    fields.push(("url", text(&rtsp.url("/h264", ""))));
+    project.write("cam", &fields).await;
+    let pulled_by = |found: &Found, id: &str| is_answered(found) && found.text("owner") == id;
+    let served = project.until("an answer", "cam", is_answered).await;
+    let (ours, other) = match &nodes {
+        [(id, first), second] if served.text("owner") == *id => (first, second),
+        [first, (_, second)] => (second, first),
+    };
+    assert_eq!(served.text("answer"), "cam");
+    let browsers = Browsers::start();
+    let page = wall(&browsers, ours, &[]).await;
+    page.sees("Ann", "camera").await;
+    page.close().await;
+
+    ours.signal(rustix::process::Signal::TERM);
+    let (id, other) = other;
+    project
+        .until("the other node", "cam", |found| pulled_by(found, id))
+        .await;
+    let page = wall(&browsers, other, &[]).await;
+    page.sees("Ann", "camera").await;
+    page.close().await;
+    project.write("cam", &[("abort", boolean(true))]).await;
+    until("the camera to be gone", || {
+        other.get("/v1/cameras").ends_with("[]")
+    })
+    .await;
 }
 
 #[tokio::test]

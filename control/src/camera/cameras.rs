@@ -321,6 +321,13 @@ impl Cameras {
         self.cameras.get(id).map(Camera::view)
     }
 
+    /// What was asked for of one of them.
+    #[must_use]
+    pub fn placed(&self, person: &PersonId) -> Option<&Placed> {
+        let id = self.people.get(person)?;
+        self.cameras.get(id).map(|camera| &camera.placed)
+    }
+
     /// All of them with what was asked for, for the program that takes over: there are credentials in it.
     pub fn all(&self) -> impl Iterator<Item = (&PersonId, &Placed)> {
         self.cameras

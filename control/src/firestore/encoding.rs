@@ -172,7 +172,9 @@ fn read_value(value: proto::Value) -> Value {
         Some(ValueType::StringValue(text)) => Value::Text(text),
         Some(ValueType::TimestampValue(at)) => Value::Time(read_stamp(at).0),
         Some(ValueType::MapValue(map)) => Value::Map(read_fields(map.fields)),
-        Some(ValueType::ArrayValue(_)) => Value::Other("a list"),
+        Some(ValueType::ArrayValue(list)) => {
+            Value::List(list.values.into_iter().map(read_value).collect())
+        }
         Some(ValueType::BytesValue(_)) => Value::Other("bytes"),
         Some(ValueType::GeoPointValue(_)) => Value::Other("a place"),
         Some(ValueType::ReferenceValue(_)) => Value::Other("a reference"),
@@ -196,6 +198,9 @@ fn write_value(value: &Value) -> proto::Value {
         Value::Time(at_us) => ValueType::TimestampValue(write_stamp(*at_us)),
         Value::Map(fields) => ValueType::MapValue(proto::MapValue {
             fields: write_fields(fields),
+        }),
+        Value::List(values) => ValueType::ArrayValue(proto::ArrayValue {
+            values: values.iter().map(write_value).collect(),
         }),
     };
     proto::Value {
@@ -244,7 +249,8 @@ mod tests {
             Value::from("text"),
             Value::Time(1_700_000_000_123_456),
             Value::Time(-1),
-            Value::Map(inner),
+            Value::Map(inner.clone()),
+            Value::List(vec![Value::Map(inner), Value::Integer(1)]),
         ] {
             assert_eq!(read_value(write_value(&value)), value);
         }
@@ -252,11 +258,10 @@ mod tests {
 
     #[test]
     fn a_type_that_no_field_of_ours_has_is_named() {
-        let list = ValueType::ArrayValue(proto::ArrayValue::default());
-        let list = proto::Value {
-            value_type: Some(list),
+        let place = proto::Value {
+            value_type: Some(ValueType::GeoPointValue(Default::default())),
         };
-        assert_eq!(read_value(list).what(), "a list");
+        assert_eq!(read_value(place).what(), "a place");
     }
 
     #[test]

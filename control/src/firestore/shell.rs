@@ -238,6 +238,10 @@ impl Shell {
                 }
                 Effect::Count(id, target) => self.count(id, target),
                 Effect::Serve(id, serve) => self.serve(&id, serve),
+                Effect::Pull(id, camera) => {
+                    let served = self.node.serve_camera(&id, *camera);
+                    self.desk.handle_served(now(), &id, served);
+                }
                 Effect::HangUp(id) => self.node.hang_up(&id),
                 Effect::CloseRoom(room) => self.node.end_broadcast(&room),
                 Effect::Mute(RequestId(id), source, muted) => {

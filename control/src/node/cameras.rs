@@ -73,6 +73,24 @@ impl State {
         view.ok_or_else(|| Refusal::Broken("the camera was lost at once".to_owned()))
     }
 
+    /// Puts the camera of a document, which bears its id, into its room. One that is there goes on if it is the same.
+    pub(super) fn keep_camera(&mut self, id: &PersonId, placed: Placed) -> Result<(), Refusal> {
+        if self.cameras.placed(id) == Some(&placed) {
+            return Ok(());
+        }
+        let is_moved = self.rooms.handle_camera_over(id);
+        // Its place is free before another is looked for.
+        if is_moved {
+            self.cameras.handle_gone(id);
+        }
+        self.cameras.check(&placed.room)?;
+        self.rooms
+            .handle_camera_as(id, &placed.room, &placed.name)?;
+        self.cameras.handle_add(id.clone(), placed);
+        self.tally.joined(ClientKind::Camera);
+        Ok(())
+    }
+
     /// Takes up cameras of another program. Who is not in the rooms that it handed over is left out.
     pub(super) fn adopt_cameras(&mut self, carried: Vec<Carried>) {
         for (person, placed) in carried.into_iter().filter_map(Carried::placed) {

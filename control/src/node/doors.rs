@@ -113,7 +113,7 @@ impl Node for Millrace {
     }
 
     fn remove_camera(&self, id: &PersonId) -> bool {
-        self.decide(|state, _| state.rooms.handle_camera_over(id))
+        self.decide(|state, _| state.rooms.handle_camera_removed(id))
     }
 
     fn ready(&self) -> Result<(), String> {

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
+use signaling::camera::CameraRequest;
 use signaling::name::RoomName;
-use signaling::node::{PageOffer, Refusal};
+use signaling::node::{PageOffer, PersonId, Refusal};
 use tokio::sync::Notify;
 
 use super::{Millrace, State};
+use crate::camera::description;
+use crate::camera::order::Trust;
 use crate::firestore::desk::{Answered, Kind, RequestId, RoomView, Serve};
 use crate::firestore::shell::Standing;
 use crate::gate::Gate;
@@ -89,7 +92,7 @@ impl Millrace {
         let kind = match serve.kind {
             Kind::Broadcaster => RequestKind::Broadcaster,
             Kind::Participant => RequestKind::Participant,
-            Kind::Member => RequestKind::Member,
+            Kind::Member | Kind::Camera => RequestKind::Member,
         };
         let request = Request {
             id: id.clone(),
@@ -106,7 +109,25 @@ impl Millrace {
             state.workers.check()?;
             let sdp = state.rooms.handle_request(&request)?;
             state.tally.joined(kind.client());
-            Ok(Answered { sdp })
+            Ok(Answered::Session { sdp })
+        })
+    }
+
+    /// Puts the camera of a request into its room, in place of the one that it has there if that is another.
+    ///
+    /// # Errors
+    /// A description of no camera; limits.
+    pub fn serve_camera(
+        &self,
+        RequestId(id): &RequestId,
+        camera: CameraRequest,
+    ) -> Result<Answered, Refusal> {
+        self.answer(|state, _| {
+            let placed = description::placed(camera, Trust::Request);
+            let placed = placed.map_err(|bad| Refusal::BadCamera(bad.to_string()))?;
+            state.workers.check()?;
+            state.keep_camera(&PersonId(id.clone()), placed)?;
+            Ok(Answered::Camera)
         })
     }
 

@@ -60,6 +60,24 @@ impl Rooms {
         Ok(id)
     }
 
+    /// The same for the camera of a document, which bears the document's id.
+    ///
+    /// # Errors
+    /// The same, and an id that somebody in a room has.
+    pub fn handle_camera_as(
+        &mut self,
+        id: &PersonId,
+        room: &RoomName,
+        name: &PersonName,
+    ) -> Result<(), Refusal> {
+        self.check_camera(room)?;
+        if self.people.contains_key(id) {
+            return Err(super::requests::id_taken());
+        }
+        self.add_camera_as(id, room, name);
+        Ok(())
+    }
+
     /// Whether there is a place for a camera.
     ///
     /// # Errors
@@ -157,7 +175,17 @@ impl Rooms {
             .is_some_and(|person| person.presence.camera().is_some())
     }
 
-    /// Takes a camera out of its room; `false` when there is no such camera.
+    /// Somebody takes a camera out of its room; `false` when there is no such camera. If a document asked for it, that
+    /// is told.
+    pub fn handle_camera_removed(&mut self, id: &PersonId) -> bool {
+        let is_camera = self.is_camera(id);
+        if is_camera {
+            self.handle_leave(id, EndReason::Removed);
+        }
+        is_camera
+    }
+
+    /// A camera is no longer wanted in its room; `false` when there is no such camera.
     pub fn handle_camera_over(&mut self, id: &PersonId) -> bool {
         let is_camera = self.is_camera(id);
         if is_camera {

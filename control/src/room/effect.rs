@@ -164,6 +164,9 @@ pub enum EndReason {
     /// The room's broadcaster hung up.
     #[error("the broadcast is over")]
     BroadcastOver,
+    /// Somebody removed the camera.
+    #[error("the camera was removed")]
+    Removed,
     /// The node is shutting down.
     #[error("the node is shutting down")]
     NodeEnding,
@@ -177,13 +180,14 @@ pub enum EndReason {
 
 impl EndReason {
     /// Every reason's label, for metrics that show zeros too.
-    pub const LABELS: [&'static str; 15] = [
+    pub const LABELS: [&'static str; 16] = [
         "left",
         "grace_over",
         "too_slow",
         "replaced",
         "room_closed",
         "broadcast_over",
+        "removed",
         "node_ending",
         "worker_failed",
         "never_connected",
@@ -221,6 +225,7 @@ impl EndReason {
             EndReason::Replaced => "replaced",
             EndReason::RoomClosed => "room_closed",
             EndReason::BroadcastOver => "broadcast_over",
+            EndReason::Removed => "removed",
             EndReason::NodeEnding => "node_ending",
             EndReason::WorkerFailed => "worker_failed",
             EndReason::Engine(CloseReason::NeverConnected) => "never_connected",

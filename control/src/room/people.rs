@@ -100,6 +100,12 @@ impl Rooms {
             Presence::Page { token } | Presence::Suspended { token, .. } => {
                 self.tokens.remove(&Proof::of(token));
             }
+            Presence::Camera { .. } if !reason.is_known_to_desk() => {
+                // Whether it is that of a document, the desk knows.
+                let request = id.0.clone();
+                self.effects
+                    .push_back(Effect::RequestEnded { request, reason });
+            }
             Presence::Encoder | Presence::Camera { .. } | Presence::Document { .. } => {}
         }
         if let Some(room) = self.rooms.get_mut(&name) {

@@ -238,7 +238,7 @@ impl Rooms {
     }
 
     fn leave_document(&mut self, person: &PersonId, reason: EndReason) {
-        if self.is_member(person) {
+        if self.is_member(person) || self.is_camera(person) {
             self.handle_leave(person, reason);
         }
     }
@@ -251,6 +251,6 @@ impl Rooms {
 }
 
 /// A page chose an id that is somebody else's.
-fn id_taken() -> Refusal {
+pub(super) fn id_taken() -> Refusal {
     Refusal::Unservable("somebody in a room has this id; offer on a new document".to_owned())
 }

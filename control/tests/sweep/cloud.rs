@@ -252,6 +252,7 @@ impl World {
                 Effect::HangUp(RequestId(id)) => {
                     self.decide(node, |rooms, _| rooms.handle_request_over(&id));
                 }
+                Effect::Pull(..) => unreachable!("nobody here writes documents of cameras"),
                 Effect::CloseRoom(room) => {
                     self.decide(node, |rooms, _| rooms.handle_broadcast_over(&room));
                 }
@@ -277,7 +278,7 @@ impl World {
             kind: match serve.kind {
                 Kind::Broadcaster => RequestKind::Broadcaster,
                 Kind::Participant => RequestKind::Participant,
-                Kind::Member => RequestKind::Member,
+                Kind::Member | Kind::Camera => RequestKind::Member,
             },
             room: serve.room,
             name: serve.name,
@@ -288,7 +289,7 @@ impl World {
             },
         };
         let served = self.decide(node, |rooms, _| rooms.handle_request(&request));
-        let served = served.map(|sdp| Answered { sdp });
+        let served = served.map(|sdp| Answered::Session { sdp });
         let now = self.now;
         if let Some(desk) = &mut self.nodes[node].desk {
             desk.handle_served(now, id, served);

@@ -38,7 +38,7 @@ impl World {
         let sends = match paper.kind {
             Kind::Broadcaster => Some([true, true]),
             Kind::Member => Some(state.sends),
-            Kind::Participant => None,
+            Kind::Participant | Kind::Camera => None,
         };
         if paper.kind == Kind::Participant && call.receivers.is_empty() {
             call.want_whatever_comes();
@@ -58,7 +58,7 @@ impl World {
             .filter_map(|known| Some((known.mid.clone(), known.want.clone()?)));
         let parent = match paper.kind {
             Kind::Broadcaster => String::new(),
-            Kind::Participant | Kind::Member => room,
+            Kind::Participant | Kind::Member | Kind::Camera => room,
         };
         paper.offer = encode_offer(&sdp);
         let mut fields: Fields = [

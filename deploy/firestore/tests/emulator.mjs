@@ -61,7 +61,7 @@ export async function newProject(host, rules) {
   const documents = `http://${host}/v1/projects/${id}/databases/(default)/documents`;
   return {
     /** Somebody who signed in; the emulator takes tokens without a signature. */
-    user: (uid) => new Caller(documents, `Bearer ${token(id, uid)}`),
+    user: (uid, claims = {}) => new Caller(documents, `Bearer ${token(id, uid, claims)}`),
     /** Somebody who did not. */
     stranger: () => new Caller(documents, null),
     /** A node: past all rules. */
@@ -69,12 +69,12 @@ export async function newProject(host, rules) {
   };
 }
 
-function token(project, uid) {
+function token(project, uid, custom) {
   const now = Math.floor(Date.now() / 1000);
   const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
   const claims = {
     iss: `https://securetoken.google.com/${project}`, aud: project, sub: uid, user_id: uid,
-    iat: now, auth_time: now, exp: now + 3600, firebase: { sign_in_provider: 'anonymous', identities: {} },
+    iat: now, auth_time: now, exp: now + 3600, firebase: { sign_in_provider: 'anonymous', identities: {} }, ...custom,
   };
   return `${part({ alg: 'none', typ: 'JWT' })}.${part(claims)}.`;
 }
@@ -143,6 +143,7 @@ function encodeFields(fields) {
 
 function encode(value) {
   if (value === null) return { nullValue: null };
+  if (Array.isArray(value)) return { arrayValue: { values: value.map(encode) } };
   if (value instanceof Date) return { timestampValue: value.toISOString() };
   switch (typeof value) {
     case 'string': return { stringValue: value };

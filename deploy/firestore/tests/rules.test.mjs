@@ -28,6 +28,10 @@ const member = (fields = {}) => request({
   kind: 'member', parent: 'tea', sources: { 0: 'camera' }, wants: {}, muted: { camera: true }, say: { n: 1, text: 'hi' }, ...fields,
 });
 
+const camera = (fields = {}) => request({
+  kind: 'camera', parent: 'gate', offer: '', url: 'rtsp://ann:s3cret@192.0.2.7/1', transport: 'tcp', mode: 'always', verify: false, ...fields,
+});
+
 let emulator;
 before(async () => { emulator = await startEmulator(); });
 after(async () => { await emulator?.stop(); });
@@ -128,6 +132,15 @@ function common(world, own) {
     assert.equal(await page.set(REQUESTS, 'a', own(request({ offer: 'bmV3' }))), DENIED, 'setDoc would take them away');
   });
 
+  test('a page without a claim adds no camera, and makes nothing else into one', async () => {
+    const { page } = world();
+    assert.equal(await page.create(REQUESTS, 'a', own(camera())), DENIED);
+    assert.equal(await page.create(REQUESTS, 'a', own(request({ url: 'rtsp://192.0.2.7/1' }))), DENIED);
+    await page.create(REQUESTS, 'b', own(member()));
+    assert.equal(await page.update(REQUESTS, 'b', { url: 'rtsp://192.0.2.7/1', answer: '' }), DENIED);
+    assert.equal(await page.update(REQUESTS, 'b', { kind: 'camera', url: 'rtsp://192.0.2.7/1', answer: '' }), DENIED);
+  });
+
   test('nobody lists requests', async () => {
     const { page, stranger } = world();
     await page.create(REQUESTS, 'a', own(request()));
@@ -171,7 +184,7 @@ describe('firestore.rules: pages that sign in', () => {
   let people;
   beforeEach(async () => {
     const project = await newProject(emulator.host, await rules('firestore.rules'));
-    people = { page: project.user('ada'), other: project.user('eve'), stranger: project.stranger(), node: project.node() };
+    people = { page: project.user('ada'), other: project.user('eve'), stranger: project.stranger(), node: project.node(), keeper: project.user('kim', { cameras: true }) };
   });
   const own = (fields) => ({ ...fields, uid: 'ada' });
 
@@ -200,6 +213,24 @@ describe('firestore.rules: pages that sign in', () => {
     await node.create(REQUESTS, 'a', request());
     assert.equal(await page.get(REQUESTS, 'a'), DENIED);
     assert.equal(await page.update(REQUESTS, 'a', { abort: true }), DENIED);
+  });
+
+  test('who has the claim adds cameras, changes them and takes them away', async () => {
+    const { keeper, other, page, node } = people;
+    const kims = (fields) => camera({ uid: 'kim', ...fields });
+    assert.equal(await keeper.create(REQUESTS, 'a', kims()), OK);
+    const layers = [{ url: 'rtsp://192.0.2.7/2', rid: 'l' }, { url: 'rtsp://192.0.2.7/1', rid: 'h' }];
+    assert.equal(await keeper.create(REQUESTS, 'b', kims({ url: undefined, layers })), OK);
+    for (const bad of [{ url: 7 }, { layers: 'rtsp://192.0.2.7/1' }, { url: 'u'.repeat(4097) }, { answer: 'a' }, { uid: 'ada' }]) {
+      assert.equal(await keeper.create(REQUESTS, 'c', kims(bad)), DENIED, JSON.stringify(bad).slice(0, 60));
+    }
+    for (const caller of [other, page]) {
+      assert.equal(await caller.get(REQUESTS, 'a'), DENIED, 'there is a password in it');
+    }
+    await node.update(REQUESTS, 'a', { answer: 'a', owner: 'node-1', lease_until: LATER, error: '' });
+    assert.equal(await keeper.update(REQUESTS, 'a', { url: 'rtsp://ann:new@192.0.2.7/1' }), DENIED, 'the answer is to the old one');
+    assert.equal(await keeper.update(REQUESTS, 'a', { url: 'rtsp://ann:new@192.0.2.7/1', answer: '' }), OK);
+    assert.equal(await keeper.update(REQUESTS, 'a', { abort: true }), OK);
   });
 
   test('a room is closed to those who did not sign in', async () => {

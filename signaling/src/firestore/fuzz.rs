@@ -3,7 +3,9 @@
 //! as without one.
 
 use super::request::field;
-use super::{BadRequest, Fields, Request, Say, Value, encode_offer, read_muted, read_offer};
+use super::{
+    BadRequest, Fields, Request, Say, Value, encode_offer, read_camera, read_muted, read_offer,
+};
 use crate::sdp::Offer;
 
 /// Ends a field in the fuzzer's bytes: no UTF-8 has it.
@@ -14,7 +16,7 @@ const ENTRY_END: u8 = 0xfe;
 const SENTENCE_LEN_MAX: usize = 1024;
 
 /// The fields that pages write; the first byte of a field chooses.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 15] = [
     field::REQUESTOR,
     field::KIND,
     field::PARENT,
@@ -25,6 +27,11 @@ const NAMES: [&str; 10] = [
     field::WANTS,
     field::MUTED,
     field::SAY,
+    field::URL,
+    field::LAYERS,
+    field::TRANSPORT,
+    field::MODE,
+    field::VERIFY,
 ];
 
 /// Makes a document of the bytes: fields that end with `0xff`, each a byte for its name (from `0`
@@ -52,7 +59,8 @@ fn value(kind: u8, rest: &[u8]) -> Value {
         b'i' => Value::Integer(number),
         b'd' => Value::Double(f64::from_bits(number as u64)),
         b't' => Value::Time(number),
-        b'l' => Value::Other("a list"),
+        b'l' => Value::List(vec![Value::Map(map(rest))]),
+        b'p' => Value::Other("a place"),
         b'm' => Value::Map(map(rest)),
         // An offer by its SDP, so that the fuzzer need not know base64.
         b'o' => Value::Text(encode_offer(&text())),
@@ -83,6 +91,7 @@ pub fn request(bytes: &[u8]) -> bool {
     let read = sentence(Request::read("fuzz", &fields));
     let offer = sentence(read_offer(&fields));
     let _ = (sentence(read_muted(&fields)), sentence(Say::read(&fields)));
+    let _ = sentence(read_camera(&fields));
 
     let text = String::from_utf8_lossy(bytes);
     let through = read_offer(&[(field::OFFER.to_owned(), encode_offer(&text).into())].into());
@@ -131,6 +140,14 @@ mod tests {
     }
 
     #[test]
+    fn a_camera_is_made_and_read() {
+        let bytes = b"1scamera\xff2sgate\xff;lurl\xfesrtsp://h/\xferid\xfesl\xff=salways";
+        let camera = read_camera(&document(bytes)).unwrap();
+        assert_eq!(camera.layers[0].rid, "l");
+        assert!(!request(bytes), "it has no offer");
+    }
+
+    #[test]
     fn mutated_documents_never_panic() {
         const SEED: u64 = 0xf12e_5702_0000_0001;
         const ROUNDS: usize = 3_000;
@@ -150,7 +167,7 @@ mod tests {
                 match below(4) {
                     // Most bytes are SDP, so the head with the fields' names has its own turn.
                     0 => bytes[below(48)] = below(256) as u8,
-                    1 => bytes[at] = b"0123456789nbidtlmos\xff\xfe"[below(21)],
+                    1 => bytes[at] = b"0123456789:;<=>nbidtlpmos\xff\xfe"[below(27)],
                     2 => bytes.truncate(at.max(48)),
                     _ => {
                         let from = below(bytes.len());

@@ -4,6 +4,7 @@
 //! ```text
 //!  Fields ──► Request::read ──► kind, room, name (cheap: whose work is it?)
 //!         ├─► read_offer ─────► sdp::Offer       (costs a parse: only who serves it reads it)
+//!         ├─► read_camera ────► CameraRequest    (instead, for a camera)
 //!         └─► read_muted, Say::read              (what a member does later)
 //!  answer (SDP) ──► encode_answer ──► the text of `answer`
 //! ```
@@ -17,6 +18,7 @@ mod value;
 
 mod request;
 
+mod camera;
 mod description;
 mod member;
 
@@ -26,6 +28,7 @@ mod refusal;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 
+pub use camera::{camera_mark, is_camera, read_camera};
 pub use description::{OFFER_LEN_MAX, encode_answer, encode_offer, read_offer};
 pub use member::{MAP_ENTRIES_MAX, Member, SAY_CHARS_MAX, Say, TRACK_ID_LEN_MAX, read_muted};
 pub use refusal::BadRequest;

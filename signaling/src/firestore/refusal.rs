@@ -23,7 +23,7 @@ pub enum BadRequest {
         wanted: &'static str,
     },
     /// A `kind` that nobody knows.
-    #[error("there is no kind `{0}`: write `broadcaster`, `participant` or `member`")]
+    #[error("there is no kind `{0}`: write `broadcaster`, `participant`, `member` or `camera`")]
     UnknownKind(String),
     /// A broadcaster's document whose id is no room's name.
     #[error(
@@ -32,7 +32,7 @@ pub enum BadRequest {
     BadId(String),
     /// A participant or a member without a room.
     #[error(
-        "`parent` is empty: a participant names the broadcaster's document there, a member the room"
+        "`parent` is empty: a participant names the broadcaster's document there, a member or a camera the room"
     )]
     NoParent,
     /// A parent that is no room's name.
@@ -40,6 +40,9 @@ pub enum BadRequest {
         "`parent`, `{0}`, is not the id of a meeting: those are 1 to 64 letters, digits, `_` or `-`"
     )]
     BadParent(String),
+    /// A camera's document that describes none.
+    #[error("this is no camera: {0}")]
+    Camera(String),
     /// An empty offer.
     #[error("`offer` is empty: write base64 of the JSON {{\"type\":\"offer\",\"sdp\":\"...\"}}")]
     EmptyOffer,

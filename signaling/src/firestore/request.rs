@@ -36,6 +36,16 @@ pub mod field {
     pub const MUTED: &str = "muted";
     /// Map, by a member: what it says to the room.
     pub const SAY: &str = "say";
+    /// String, for a camera: where it is.
+    pub const URL: &str = "url";
+    /// List, for a camera: where several streams of it are, and what they are called.
+    pub const LAYERS: &str = "layers";
+    /// String, for a camera: how its packets travel.
+    pub const TRANSPORT: &str = "transport";
+    /// String, for a camera: when it is pulled.
+    pub const MODE: &str = "mode";
+    /// Boolean, for a camera: whether its certificate is looked at.
+    pub const VERIFY: &str = "verify";
 }
 
 /// What a page is in its meeting.
@@ -47,6 +57,8 @@ pub enum Kind {
     Participant,
     /// Publishes and watches in a room named by `parent`.
     Member,
+    /// No page: a camera that the node pulls into the room named by `parent`.
+    Camera,
 }
 
 impl Kind {
@@ -57,11 +69,17 @@ impl Kind {
             Kind::Broadcaster => "broadcaster",
             Kind::Participant => "participant",
             Kind::Member => "member",
+            Kind::Camera => "camera",
         }
     }
 
     fn parse(text: &str) -> Option<Kind> {
-        let all = [Kind::Broadcaster, Kind::Participant, Kind::Member];
+        let all = [
+            Kind::Broadcaster,
+            Kind::Participant,
+            Kind::Member,
+            Kind::Camera,
+        ];
         all.into_iter().find(|kind| kind.as_str() == text)
     }
 }
@@ -93,7 +111,7 @@ impl Request {
         let name = PersonName::new(text(fields, field::REQUESTOR)?.unwrap_or_default());
         let (room, member) = match kind {
             Kind::Broadcaster => (own_room(id)?, Member::default()),
-            Kind::Participant => (parent(fields)?, Member::default()),
+            Kind::Participant | Kind::Camera => (parent(fields)?, Member::default()),
             Kind::Member => (parent(fields)?, Member::read(fields)?),
         };
         Ok(Request {
@@ -179,7 +197,7 @@ mod tests {
 
     #[test]
     fn participants_and_members_are_in_their_parents_room() {
-        for kind in [Kind::Participant, Kind::Member] {
+        for kind in [Kind::Participant, Kind::Member, Kind::Camera] {
             let fields = fields(kind.as_str(), " Zk3bQ9\n");
             let request = Request::read("me", &fields).unwrap();
             assert_eq!((request.kind, request.room.as_str()), (kind, "Zk3bQ9"));
@@ -202,7 +220,7 @@ mod tests {
     fn unknown_kinds_are_refused() {
         assert_eq!(
             refusal("a", &fields("viewer", "")),
-            "there is no kind `viewer`: write `broadcaster`, `participant` or `member`"
+            "there is no kind `viewer`: write `broadcaster`, `participant`, `member` or `camera`"
         );
         assert!(refusal("a", &fields("k".repeat(1 << 20), "")).len() < 200);
         let mut document = fields("", "");

@@ -22,7 +22,9 @@ pub enum Value {
     Time(i64),
     /// Fields inside of the field.
     Map(Fields),
-    /// A type that no field of ours has, such as a list or a place, and how it is called.
+    /// Values one after the other.
+    List(Vec<Value>),
+    /// A type that no field of ours has, such as a place, and how it is called.
     Other(&'static str),
 }
 
@@ -37,6 +39,7 @@ impl Value {
             Value::Text(_) => "a string",
             Value::Time(_) => "a timestamp",
             Value::Map(_) => "a map",
+            Value::List(_) => "a list",
             Value::Other(what) => what,
         }
     }

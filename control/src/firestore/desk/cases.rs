@@ -281,16 +281,19 @@ impl Cases {
 /// What fields take, names and some overhead included.
 fn bytes_of(fields: &Fields) -> usize {
     const EACH: usize = 64;
-    let of = |value: &Value| match value {
-        Value::Text(text) => text.len(),
-        Value::Map(fields) => bytes_of(fields),
-        Value::Null
-        | Value::Bool(_)
-        | Value::Integer(_)
-        | Value::Double(_)
-        | Value::Time(_)
-        | Value::Other(_) => 0,
-    };
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::Text(text) => text.len(),
+            Value::Map(fields) => bytes_of(fields),
+            Value::List(values) => values.iter().map(|value| EACH + of(value)).sum(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Double(_)
+            | Value::Time(_)
+            | Value::Other(_) => 0,
+        }
+    }
     let sizes = fields
         .iter()
         .map(|(name, value)| EACH + name.len() + of(value));

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use signaling::firestore::{Kind, Request, Say, encode_answer, read_muted, read_offer};
+use signaling::firestore::{
+    BadRequest, Fields, Kind, Request, Say, encode_answer, read_camera, read_muted, read_offer,
+};
 use signaling::node::Refusal;
 
 use super::cases::Step;
@@ -49,8 +51,8 @@ impl Desk {
         let Some(document) = self.cases.case(id).and_then(|case| case.document.as_ref()) else {
             return;
         };
-        let offer = match read_offer(&document.fields) {
-            Ok(offer) => offer,
+        let effect = match Self::to_serve(id, &request, &document.fields) {
+            Ok(effect) => effect,
             Err(bad) => return self.refuse(now, id, &bad.to_string()),
         };
         let moved = self
@@ -64,17 +66,26 @@ impl Desk {
             let room = Room::new(Origin::Broadcast(id.clone()));
             self.rooms.insert(request.room.clone(), room);
         }
+        self.cases.set_step(id, Step::Serving(request));
+        self.cases.set_claiming(id, true);
+        self.effects.push_back(effect);
+    }
+
+    /// What the shell is to do for a request.
+    fn to_serve(id: &RequestId, request: &Request, fields: &Fields) -> Result<Effect, BadRequest> {
+        if request.kind == Kind::Camera {
+            let camera = Box::new(read_camera(fields)?);
+            return Ok(Effect::Pull(id.clone(), camera));
+        }
         let serve = Serve {
             kind: request.kind,
             room: request.room.clone(),
             name: request.name.clone(),
-            offer,
+            offer: read_offer(fields)?,
             wants: request.member.wants.clone(),
             sources: request.member.sources.clone(),
         };
-        self.cases.set_step(id, Step::Serving(request));
-        self.cases.set_claiming(id, true);
-        self.effects.push_back(Effect::Serve(id.clone(), serve));
+        Ok(Effect::Serve(id.clone(), serve))
     }
 
     /// The node made the session, or would not.
@@ -102,7 +113,11 @@ impl Desk {
                     kind: request.kind,
                     room: request.room.clone(),
                     mark: case.mark,
-                    answer: encode_answer(&answered.sdp),
+                    answer: match answered {
+                        Answered::Session { sdp } => encode_answer(&sdp),
+                        // By which `/v1/cameras` knows it.
+                        Answered::Camera => id.0.clone(),
+                    },
                     claimed: self.seats.get(id).is_some_and(|seat| seat.claimed),
                     version: Some(case.updated),
                     said: Say::read(fields).ok().flatten().map_or(0, |say| say.n),

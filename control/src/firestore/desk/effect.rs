@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use signaling::camera::CameraRequest;
 use signaling::firestore::Kind;
 use signaling::name::{PersonName, RoomName};
 use signaling::node::SourceKind;
@@ -45,6 +46,9 @@ pub enum Effect {
     /// Make the session of this request, or give the one that it has a new offer; tell
     /// [`super::Desk::handle_served`] at once, before anything else.
     Serve(RequestId, Serve),
+    /// Put this camera into its room, in place of the one that this request has there if that is another; tell
+    /// [`super::Desk::handle_served`] at once, before anything else.
+    Pull(RequestId, Box<CameraRequest>),
     /// End the session of this request, if it has one. Nothing is to be told.
     HangUp(RequestId),
     /// End this room and every session in it. Sessions of requests are not to be told.
@@ -83,11 +87,16 @@ pub struct Serve {
     pub sources: Vec<(String, SourceKind)>,
 }
 
-/// A session that was made, or took a new offer.
+/// What was done for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// The answer's SDP.
-    pub sdp: String,
+pub enum Answered {
+    /// A session was made, or took a new offer.
+    Session {
+        /// The answer's SDP.
+        sdp: String,
+    },
+    /// A camera is in its room.
+    Camera,
 }
 
 /// Whether the database is reached.

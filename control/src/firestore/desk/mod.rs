@@ -204,7 +204,7 @@ impl Desk {
         self.pump(now);
     }
 
-    /// The session of [`Effect::Serve`] was made or refused.
+    /// The session of [`Effect::Serve`], or the camera of [`Effect::Pull`], was made or refused.
     pub fn handle_served(
         &mut self,
         now: Instant,
@@ -226,7 +226,10 @@ impl Desk {
     pub fn handle_room(&mut self, now: Instant, room: &RoomName, view: Option<RoomView>) {
         match view {
             Some(view) => self.views.insert(room.clone(), view),
-            None => self.views.remove(room),
+            None => {
+                self.leave_cameras(now, room);
+                self.views.remove(room)
+            }
         };
         self.show_room(now, room);
         self.pump(now);
@@ -285,10 +288,11 @@ impl Desk {
         self.effects.pop_front()
     }
 
-    /// Whether no document's session is left: what a draining node waits for.
+    /// Whether no document's session is left: what a draining node waits for. Cameras wait for nobody.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.seats.is_empty() && self.cases.claiming() == 0
+        let is_camera = |seat: &Seat| seat.kind == Kind::Camera;
+        self.seats.values().all(is_camera) && self.cases.claiming() == 0
     }
 
     /// What was counted.

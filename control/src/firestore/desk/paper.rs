@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use signaling::firestore::{Fields, Value, field};
+use signaling::firestore::{Fields, Value, camera_mark, field, is_camera};
 
 use super::limits;
 use crate::firestore::message::Stamp;
@@ -21,7 +21,12 @@ pub(super) fn mark(fields: &Fields) -> u64 {
         Some(value) => value.what(),
         None => "",
     };
-    hash(&[part(field::OFFER), part(field::KIND), part(field::PARENT)])
+    let common = [part(field::OFFER), part(field::KIND), part(field::PARENT)];
+    if is_camera(fields) {
+        let [offer, kind, parent] = common;
+        return hash(&[offer, kind, parent, &camera_mark(fields)]);
+    }
+    hash(&common)
 }
 
 /// The node that serves the document; empty if none does.
@@ -51,10 +56,12 @@ pub(super) fn is_hung_up(fields: &Fields) -> bool {
     matches!(fields.get(field::ABORT), Some(Value::Bool(true)))
 }
 
-/// Whether the page wrote no offer yet. A field of a wrong type is an offer, and a bad one.
+/// Whether the page wrote no offer yet. A field of a wrong type is an offer, and a bad one; a camera
+/// needs none.
 #[must_use]
 pub(super) fn is_empty(fields: &Fields) -> bool {
-    matches!(fields.get(field::OFFER), Some(Value::Text(offer)) if offer.is_empty())
+    let empty = matches!(fields.get(field::OFFER), Some(Value::Text(offer)) if offer.is_empty());
+    empty && !is_camera(fields)
 }
 
 /// Whether this very offer was refused.
@@ -124,6 +131,22 @@ pub(super) fn done(owner: &str, error: &str, mark: u64, at: Stamp) -> Fields {
         mark_text(mark)
     };
     server_fields(owner, error, &mark, Some(at.after(limits::EXPIRE_AFTER)))
+}
+
+/// What a node writes that gives a camera to whichever node takes it: no page is there to offer again.
+#[must_use]
+pub(super) fn given_back(at: Stamp) -> Fields {
+    let mut fields = server_fields("", "", "", None);
+    fields.insert(field::ANSWER.to_owned(), Value::from(""));
+    fields.insert(field::LEASE_UNTIL.to_owned(), Value::Time(at.0));
+    fields
+}
+
+/// How long ago a node gave the camera back.
+#[must_use]
+pub(super) fn since_given_back(fields: &Fields, at: Stamp) -> Option<Duration> {
+    let end = lease_end(fields);
+    (owner(fields).is_empty() && end > Stamp::default()).then(|| at.since(end))
 }
 
 fn server_fields(owner: &str, error: &str, mark: &str, expire_at: Option<Stamp>) -> Fields {

@@ -141,8 +141,50 @@ impl Desk {
             room.orphaned_until = Some(now + limits::BROADCASTER_GRACE);
             owner.clone_from(&self.config.node);
         }
+        if seat.kind == Kind::Camera && self.is_leaving() {
+            self.give_back(now, id, &seat);
+            return;
+        }
         let error = format!("{reason}; offer again");
         self.finish_seat(now, id, &seat, &owner, &error);
+    }
+
+    /// A node that ends gave up a room of cameras: others may take them at once.
+    pub(super) fn leave_cameras(&mut self, now: Instant, room: &RoomName) {
+        if !self.is_leaving() {
+            return;
+        }
+        let ours = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| seat.kind == Kind::Camera && seat.room == *room && seat.claimed);
+        let ids: Vec<RequestId> = ours.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if let Some(seat) = self.unseat(now, &id) {
+                self.give_back(now, &id, &seat);
+            }
+        }
+    }
+
+    /// Leaves a camera to another node.
+    fn give_back(&mut self, now: Instant, id: &RequestId, seat: &Seat) {
+        self.effects.push_back(Effect::HangUp(id.clone()));
+        let Some(version) = seat.version else {
+            return;
+        };
+        let path = id.path();
+        if matches!(self.outbox.waiting_purpose(&path), Some(Purpose::Claim(_))) {
+            self.outbox.cancel(&path);
+        }
+        self.outbox.push(Pending {
+            write: Write {
+                path,
+                change: Change::Set(paper::given_back(self.at(now))),
+                precondition: Precondition::Updated(version),
+            },
+            purpose: Purpose::Finish(id.clone()),
+            follows: true,
+        });
     }
 
     /// Writes that the document of a seat that was taken away is done with.
@@ -202,8 +244,10 @@ impl Desk {
     pub(super) fn leave_all(&mut self, now: Instant) {
         let ids: Vec<RequestId> = self.seats.keys().cloned().collect();
         for id in ids {
-            if let Some(seat) = self.unseat(now, &id) {
-                self.finish_seat(now, &id, &seat, "", "the node ended; offer again");
+            match self.unseat(now, &id) {
+                Some(seat) if seat.kind == Kind::Camera => self.give_back(now, &id, &seat),
+                Some(seat) => self.finish_seat(now, &id, &seat, "", "the node ended; offer again"),
+                None => {}
             }
         }
         let rooms: Vec<RoomName> = self.rooms.keys().cloned().collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use signaling::firestore::Value;
+use signaling::firestore::{Value, is_camera};
 use signaling::name::RoomName;
 
 use super::outbox::{Pending, Purpose};
@@ -224,10 +224,15 @@ impl Desk {
         let id = document.path.id.clone();
         let (change, purpose) = match id.parse() {
             Ok(name) if is_room => (Change::Delete, Purpose::DropRoom(name, node.to_owned())),
-            Ok(_) | Err(_) => (
-                Change::Set(paper::done("", error, paper::mark(fields), self.at(now))),
-                Purpose::Mark(RequestId(id), node.to_owned()),
-            ),
+            Ok(_) | Err(_) => {
+                let left = if is_camera(fields) && !paper::is_hung_up(fields) {
+                    paper::given_back(self.at(now))
+                } else {
+                    paper::done("", error, paper::mark(fields), self.at(now))
+                };
+                let purpose = Purpose::Mark(RequestId(id), node.to_owned());
+                (Change::Set(left), purpose)
+            }
         };
         Pending {
             write: Write {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use signaling::firestore::{Fields, Kind, Request};
+use signaling::firestore::{Fields, Kind, Request, is_camera};
 use signaling::name::RoomName;
 
 use super::cases::Case;
@@ -56,7 +56,7 @@ impl Desk {
         if !rest.is_zero() {
             return Verdict::Look(now + rest);
         }
-        if at.since(document.updated) > limits::OFFER_AGE_MAX {
+        if at.since(document.updated) > limits::OFFER_AGE_MAX && !is_camera(fields) {
             return self.refuse_in_turn(now, at, case, id, TOO_OLD.to_owned());
         }
         match Request::read(&id.0, fields) {
@@ -70,7 +70,8 @@ impl Desk {
         let owner = paper::owner(fields);
         let lease = self.registry.lease(owner);
         let claimed = paper::since_claimed(fields, at, lease).filter(|_| owner != self.config.node);
-        let written = [paper::since_done(fields, at), claimed]
+        let given_back = paper::since_given_back(fields, at);
+        let written = [paper::since_done(fields, at), claimed, given_back]
             .into_iter()
             .flatten();
         written.map(outbox::rest_of_gap).max().unwrap_or_default()
@@ -97,9 +98,10 @@ impl Desk {
         match (room, request.kind) {
             (Some(RoomState::Open), _) => return Verdict::Serve(request),
             // A participant is nobody's before the room is.
-            (Some(RoomState::Claiming | RoomState::Closing), Kind::Broadcaster | Kind::Member) => {
-                return Verdict::Park;
-            }
+            (
+                Some(RoomState::Claiming | RoomState::Closing),
+                Kind::Broadcaster | Kind::Member | Kind::Camera,
+            ) => return Verdict::Park,
             // Unless it began here by another door, with a camera or an encoder.
             (Some(RoomState::Claiming), Kind::Participant) if self.is_local(&request.room) => {
                 return Verdict::Park;
@@ -123,11 +125,11 @@ impl Desk {
                     Turn::Never => self.give_up(now, at, case, id, None),
                 }
             }
-            Kind::Member => self.place_member(now, at, id, case, request),
+            Kind::Member | Kind::Camera => self.place_member(now, at, id, case, request),
         }
     }
 
-    /// A member of a room that is not ours.
+    /// A member, or a camera, of a room that is not ours.
     fn place_member(
         &self,
         now: Instant,
@@ -206,6 +208,14 @@ impl Desk {
             // Others' headroom changes in the meantime, and so does whose turn it is.
             let again = now + limits::SECOND_CHOICE;
             return Verdict::Look(end.min(again).min(turn.unwrap_or(end)));
+        }
+        if case
+            .document
+            .as_ref()
+            .is_some_and(|document| is_camera(&document.fields))
+        {
+            // Nobody waits for an answer, and somebody has a place for it some day.
+            return Verdict::Look(now + limits::GIVE_UP);
         }
         match parent {
             Some(parent) => Verdict::AskParent(parent.clone()),

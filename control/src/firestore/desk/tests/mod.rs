@@ -1,5 +1,6 @@
 //! Desks that share a simulated database.
 
+mod cameras;
 mod database;
 mod faults;
 mod meetings;

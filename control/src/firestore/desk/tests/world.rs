@@ -466,8 +466,16 @@ impl Node {
                 let people = self.rooms.entry(serve.room.clone()).or_default();
                 people.insert(id.clone());
                 let sdp = format!("{} answers {id}", self.name);
-                self.desk.handle_served(now, &id, Ok(Answered { sdp }));
+                self.desk
+                    .handle_served(now, &id, Ok(Answered::Session { sdp }));
                 self.show(now, &serve.room);
+            }
+            Effect::Pull(id, camera) => {
+                self.sessions.insert(id.clone(), camera.room.clone());
+                let people = self.rooms.entry(camera.room.clone()).or_default();
+                people.insert(id.clone());
+                self.desk.handle_served(now, &id, Ok(Answered::Camera));
+                self.show(now, &camera.room);
             }
             Effect::HangUp(id) => self.end(now, &id),
             Effect::CloseRoom(room) => {
