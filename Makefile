@@ -28,10 +28,10 @@ test-rules: test-deps ## Firestore's security rules, against Google's emulator
 	node --test deploy/firestore/tests/*.test.mjs
 
 firestore-load: test-deps ## Three nodes, 2,000 offers at once, a node killed: who answered, and how soon
-	$(CARGO) test --release -p control --test firestore_load -- --nocapture
+	$(CARGO) test --release --test firestore_load -- --nocapture
 
 test-long: test-deps ## What browsers see on bad networks, with every codec, five minutes of coming and going, and the sanitizers: 25 minutes; keeps docs/networks.txt
-	$(CARGO) test -p control --test networks -- --include-ignored --nocapture --test-threads 1 2>&1 \
+	$(CARGO) test --test networks -- --include-ignored --nocapture --test-threads 1 2>&1 \
 		| grep -av 'INFO\|WARN' | tee docs/networks.txt | cat
 	grep -q 'test result: ok' docs/networks.txt
 	scripts/soak 300
@@ -43,20 +43,20 @@ soak: ## Two hours (or SECONDS_SOAKED) of people who come and go, 20 a second: d
 	tail -n 3 docs/soak.txt
 
 nine: test-deps ## A minute with nine people in a room, one of them a browser, and its figures
-	$(CARGO) test --release -p control --test nine -- --ignored --nocapture
+	$(CARGO) test --release --test nine -- --ignored --nocapture
 
 nine-step: test-deps ## A minute with nine people, the network of one of them narrow for a while: docs/nine.svg, docs/nine.png
-	$(CARGO) test -p control --test nine_step -- --ignored --nocapture
+	$(CARGO) test --test nine_step -- --ignored --nocapture
 
 sweep: ## Simulated nodes and people until MEETING_HOURS (1000) have passed, from seed FROM on; or SEED once more
 	MILLRACE_HOURS=$(MEETING_HOURS) MILLRACE_FROM=$(FROM) MILLRACE_SEED=$(SEED) MILLRACE_SPAN=$(SPAN) \
-		$(CARGO) test --release -p control --test sweep -- sweep::sweep --ignored --nocapture
+		$(CARGO) test --release --test sweep -- sweep::sweep --ignored --nocapture
 
 take-over: ## The program is replaced under a thousand sessions: nothing lost, nothing twice, and the gap
-	$(CARGO) test --release -p control --test upgrade a_thousand -- --ignored --nocapture
+	$(CARGO) test --release --test upgrade a_thousand -- --ignored --nocapture
 
 cameras: test-deps ## A hundred RTSP cameras of 2 Mbit/s into one node: what is lost inside it, and its cores
-	$(CARGO) test --release -p control --test cameras a_hundred -- --ignored --nocapture
+	$(CARGO) test --release --test cameras a_hundred -- --ignored --nocapture
 
 lint: audit ## rustfmt, clippy and the dependency policy
 	$(CARGO) fmt --all --check

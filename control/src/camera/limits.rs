@@ -40,6 +40,16 @@ pub const MEDIA_MAX: usize = 16;
 /// Bytes that are read from a camera at once: an interleaved packet is at most as long (RFC 2326 section 10.12).
 pub const READ_BYTES: usize = 64 * 1_024;
 
+/// Packets for the engine that a read brings, of pictures with some sound among them: each of the camera's may become
+/// two. So much room the worker's queue has to have before they are handed over.
+pub const READ_PACKETS_MAX: usize = 256;
+
+/// How long a camera waits for that room; then packets are lost. A worker that fails is back by then or slow to be.
+pub const ROOM_TIME: Duration = Duration::from_millis(200);
+
+/// How often it looks whether there is room: key frames of a hundred cameras at once are taken in a few of these.
+pub const ROOM_LOOK: Duration = Duration::from_millis(1);
+
 /// Bytes of a datagram from a camera: as the loopback interface's.
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 

@@ -78,10 +78,9 @@ impl State {
         if self.cameras.placed(id) == Some(&placed) {
             return Ok(());
         }
-        let is_moved = self.rooms.handle_camera_over(id);
-        // Its place is free before another is looked for.
-        if is_moved {
-            self.cameras.handle_gone(id);
+        if self.rooms.handle_camera_over(id) {
+            // Everybody is told that it is gone before one of the same id comes.
+            self.carry_out();
         }
         self.cameras.check(&placed.room)?;
         self.rooms

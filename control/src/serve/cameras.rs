@@ -43,6 +43,10 @@ impl Outflow for Feeding {
         self.0.send(worker, session, arrived, packet)
     }
 
+    fn room(&mut self, worker: usize) -> usize {
+        self.0.room(worker)
+    }
+
     fn flush(&mut self) {
         self.0.flush();
     }

@@ -145,6 +145,14 @@ impl Feeder {
         is_sent
     }
 
+    /// How many packets [`Feeder::send`] takes for this worker now. Whoever can wait, as for a camera that sends over
+    /// TCP, waits while this is little; there is none for a worker that is not there.
+    pub fn room(&mut self, worker: usize) -> usize {
+        self.ways
+            .get_mut(worker)
+            .map_or(0, |way| way.outgoing.room())
+    }
+
     /// Rings the workers to whom something was handed over since the last flush, once each.
     pub fn flush(&mut self) {
         for way in &mut self.ways {
@@ -290,6 +298,21 @@ mod tests {
         assert!(send(9));
         assert_eq!(drain(&mut feeds), [(1, vec![9])]);
         assert_eq!(feeds.lost, 5);
+    }
+
+    #[test]
+    fn there_is_room_for_as_many_as_are_taken() {
+        let (mut feeder, mut feeds) = pair();
+        assert_eq!((feeder.room(0), feeder.room(1)), (FEED_SLOTS, 0));
+        for _ in 0..2 {
+            let room = feeder.room(0);
+            for left in (0..room).rev() {
+                assert!(feeder.send(0, SessionId(1), clock::now(), b"x"));
+                assert_eq!(feeder.room(0), left);
+            }
+            assert_eq!(drain(&mut feeds).len(), room);
+            assert_eq!((feeder.room(0), feeds.lost), (FEED_SLOTS, 0));
+        }
     }
 
     #[test]

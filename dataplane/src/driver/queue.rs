@@ -12,6 +12,8 @@ pub(super) struct Outgoing<T> {
     empty: Receiver<Box<T>>,
     /// The slot that is written next. Not a local variable, so that a panic does not lose it.
     spare: Option<Box<T>>,
+    /// Slots that came back, after they were counted.
+    spares: Vec<Box<T>>,
     make: fn() -> Box<T>,
     /// How many slots were made..
     made: usize,
@@ -38,6 +40,7 @@ pub(super) fn queue<T>(slots: usize, make: fn() -> Box<T>) -> (Outgoing<T>, Inco
         full: to_full,
         empty,
         spare: None,
+        spares: Vec::new(),
         make,
         made: 0,
         most: slots,
@@ -55,13 +58,19 @@ impl<T> Outgoing<T> {
     /// A slot to write into, the same one until `send`; `None` while the other end has them all.
     pub(super) fn slot(&mut self) -> Option<&mut T> {
         if self.spare.is_none() {
-            self.spare = self.empty.try_recv().ok();
+            self.spare = self.spares.pop().or_else(|| self.empty.try_recv().ok());
         }
         if self.spare.is_none() && self.made < self.most {
             self.made += 1;
             self.spare = Some((self.make)());
         }
         self.spare.as_deref_mut()
+    }
+
+    /// How many slots there are to write into, before the other end gives any back.
+    pub(super) fn room(&mut self) -> usize {
+        self.spares.extend(self.empty.try_iter());
+        self.spares.len() + usize::from(self.spare.is_some()) + (self.most - self.made)
     }
 
     /// Hands over what was written into the slot; `false` when the other end is gone.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use dataplane::id::{PayloadType, SessionId, Ssrc};
 use tokio::sync::Notify;
 
+use super::super::limits::READ_PACKETS_MAX;
 use super::super::order::{Figures, Outlet, Target};
 use super::super::repack::{Coding, Counts, Packets, Repack, Sound, Start};
 use super::super::stream::Stream;
@@ -215,6 +216,13 @@ impl Sink for Flow {
                 let _ = outflow.send(worker, session, now, packet);
             }
         }
+    }
+
+    fn has_room(&mut self) -> bool {
+        let Some((worker, _)) = self.target else {
+            return true;
+        };
+        self.outflow.borrow_mut().room(worker) >= READ_PACKETS_MAX
     }
 
     fn flush(&mut self) {

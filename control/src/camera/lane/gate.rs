@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use url::Url;
 
 use super::super::limits::{
-    BITRATE_BPS_MAX, CONNECT_TIME, DATAGRAMS_PER_TURN, FLOOD_TIME, HEAD_BYTES_MAX,
+    BITRATE_BPS_MAX, CONNECT_TIME, DATAGRAMS_PER_TURN, FLOOD_TIME, HEAD_BYTES_MAX, ROOM_LOOK,
+    ROOM_TIME,
 };
 use super::datagrams::Datagrams;
 use super::dial::{Link, Wire};
@@ -27,8 +28,23 @@ pub(super) trait Sink {
     /// A packet of a stream of the description.
     fn packet(&mut self, now: Instant, media: usize, is_rtcp: bool, bytes: &[u8]);
 
+    /// Whether as many packets as a read brings would be taken.
+    fn has_room(&mut self) -> bool;
+
     /// That was all for now.
     fn flush(&mut self);
+}
+
+/// Waits until there is room for what was read: meanwhile the camera, or the kernel, keeps what follows. Those who
+/// have what they need are not kept from it, and the wait has an end.
+async fn await_room(sink: &RefCell<impl Sink>) {
+    let looks = ROOM_TIME.as_millis() / ROOM_LOOK.as_millis();
+    for _ in 0..looks {
+        if sink.borrow_mut().has_room() {
+            return;
+        }
+        sleep(ROOM_LOOK).await;
+    }
 }
 
 /// One connection's gate.
@@ -94,9 +110,13 @@ impl Gate {
             Woken::Camera(len) => {
                 self.flood.take(now, len)?;
                 self.inbox.filled(len);
+                await_room(sink).await;
                 self.on_messages(now, talk, sink)?;
             }
-            Woken::Datagrams => self.on_datagrams(now, sink)?,
+            Woken::Datagrams => {
+                await_room(sink).await;
+                self.on_datagrams(now, sink)?;
+            }
             // Whoever connects first without being the client is in its place for one request.
             Woken::Stranger(stream) => {
                 self.asked.clear();
@@ -253,6 +273,32 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    /// Has room when it was asked so often.
+    struct Busy {
+        looks: u32,
+        free_at: u32,
+    }
+
+    impl Sink for Busy {
+        fn packet(&mut self, _: Instant, _: usize, _: bool, _: &[u8]) {}
+
+        fn has_room(&mut self) -> bool {
+            self.looks += 1;
+            self.looks >= self.free_at
+        }
+
+        fn flush(&mut self) {}
+    }
+
+    #[tokio::test]
+    async fn a_camera_waits_for_room_and_not_for_ever() {
+        for (free_at, looks) in [(1, 1), (5, 5), (u32::MAX, 200)] {
+            let sink = RefCell::new(Busy { looks: 0, free_at });
+            await_room(&sink).await;
+            assert_eq!(sink.borrow().looks, looks);
+        }
+    }
 
     #[test]
     fn t_34_a_flood_is_told_from_a_large_picture() {

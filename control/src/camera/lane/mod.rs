@@ -57,6 +57,9 @@ pub trait Outflow: Send {
     /// One RTP or RTCP packet of a session. `false` where there is no room: it is lost.
     fn send(&mut self, worker: usize, session: SessionId, arrived: Instant, packet: &[u8]) -> bool;
 
+    /// How many packets that worker takes now.
+    fn room(&mut self, worker: usize) -> usize;
+
     /// That was all for now.
     fn flush(&mut self);
 }
