@@ -44,7 +44,7 @@ use signaling::name::RoomName;
 use signaling::node::Refusal;
 
 use super::clock::DatabaseClock;
-use super::message::{Document, Heard, Path, Stamp, Target, Written};
+use super::message::{Collection, Document, Heard, Path, Stamp, Target, Written};
 use super::registry::Registry;
 use super::worklist::{Delta, Worklist};
 use cases::Cases;
@@ -355,8 +355,11 @@ impl Desk {
         if !self.reach.is_up() {
             return;
         }
-        while let Some((id, write)) = self.outbox.poll_write(now) {
+        while let Some((id, mut write)) = self.outbox.poll_write(now) {
             self.counters.writes += 1;
+            if write.path.collection != Collection::Nodes {
+                paper::date(&mut write.change, self.at(now), self.config.lease);
+            }
             self.effects.push_back(Effect::Write(id, write));
         }
         while let Some((id, ask)) = self.reads.poll_read(now) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use signaling::firestore::{Fields, Value, camera_mark, field, is_camera};
 
 use super::limits;
-use crate::firestore::message::Stamp;
+use crate::firestore::message::{Change, Stamp};
 use crate::firestore::registry::{hash, text};
 
 /// The field that says which offer `error` is about: without it a node that has just started could not
@@ -149,6 +149,22 @@ pub(super) fn since_given_back(fields: &Fields, at: Stamp) -> Option<Duration> {
     (owner(fields).is_empty() && end > Stamp::default()).then(|| at.since(end))
 }
 
+/// Sets the times of a request's or a room's write to when it leaves, which may be long after it was decided: others tell from
+/// them when it was written.
+pub(super) fn date(change: &mut Change, at: Stamp, lease: Duration) {
+    let Change::Set(fields) = change else {
+        return;
+    };
+    let is_served = !owner(fields).is_empty();
+    if let Some(Value::Time(expire_us)) = fields.get_mut(field::EXPIRE_AT) {
+        *expire_us = at.after(limits::EXPIRE_AFTER).0;
+    }
+    if let Some(Value::Time(end_us)) = fields.get_mut(field::LEASE_UNTIL) {
+        let lease = if is_served { lease } else { Duration::ZERO };
+        *end_us = at.after(lease).0;
+    }
+}
+
 fn server_fields(owner: &str, error: &str, mark: &str, expire_at: Option<Stamp>) -> Fields {
     let expire_at = expire_at.map_or(Value::Null, |at| Value::Time(at.0));
     [
@@ -169,6 +185,26 @@ fn mark_text(mark: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leaves_late_says_when_it_left() {
+        let (lease, decided) = (Duration::from_secs(30), Stamp(1_700_000_000_000_000));
+        let left = decided.after(Duration::from_secs(18));
+        let dated = |fields| {
+            let mut change = Change::Set(fields);
+            date(&mut change, left, lease);
+            match change {
+                Change::Set(fields) => fields,
+                Change::Delete => Fields::new(),
+            }
+        };
+        let claim = dated(served("other", Some("YQ=="), decided.after(lease)));
+        assert_eq!(since_claimed(&claim, left, lease), Some(Duration::ZERO));
+        let refusal = dated(done("", "no", 1, decided));
+        assert_eq!(since_done(&refusal, left), Some(Duration::ZERO));
+        let camera = dated(given_back(decided));
+        assert_eq!(since_given_back(&camera, left), Some(Duration::ZERO));
+    }
 
     #[test]
     fn a_claim_says_by_its_lease_when_it_was_written() {
