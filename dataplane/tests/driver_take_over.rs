@@ -21,7 +21,6 @@ use dataplane::id::{PayloadType, SenderId, SessionId, TrackId};
 use dataplane::limits::EGRESS_HOLD_DEFAULT;
 use dataplane::wire::{Protocol, classify};
 use rtc_shared::marshal::Unmarshal;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::Receiver;
 use webrtc_srtp::context::Context;
 
@@ -38,16 +37,13 @@ const SESSIONS: u64 = 1_000;
 /// Between two packets of a publisher.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// What viewers may notice of a take-over at most.
-const GAP_MAX: Duration = Duration::from_millis(100);
+/// A gap in which something else than the machine is slow. What viewers are promised is a tenth of it, and depends on
+/// the machine: `make take-over` measures that.
+const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// How often the workers are taken over: a machine that is busy with something else makes some of the gaps longer,
 /// and none shorter.
 const TAKE_OVERS: usize = 4;
-
-/// What is computed before each take-over, in time of a core: where that takes half as long again, the workers do not
-/// get the cores either, and the gap says nothing.
-const YARDSTICK: Duration = Duration::from_millis(30);
 
 #[expect(clippy::disallowed_methods, reason = "these clients live in real time")]
 fn now() -> Instant {
@@ -309,20 +305,6 @@ fn send(publishers: &mut [Client], sent: &mut u16, is_over: &AtomicBool) {
     }
 }
 
-/// Whether other programs leave this one too little of the cores.
-fn is_starved() -> bool {
-    let began = now();
-    let used = || {
-        let time = clock_gettime(ClockId::ThreadCPUTime);
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-    };
-    let enough = used() + YARDSTICK;
-    while used() < enough {
-        std::hint::spin_loop();
-    }
-    now() - began > YARDSTICK * 3 / 2
-}
-
 fn wait_for(events: &mut Receiver<(usize, Event)>, sessions: u64) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -385,9 +367,8 @@ fn a_thousand_sessions(driver: DriverChoice) {
     let mut crowd = Crowd::gather(&dataplane, &mut events);
     let running = &mut dataplane;
     crowd.flow(move || fail(running, driver));
-    let (mut gaps, mut starved) = (Vec::new(), 0);
+    let mut gaps = Vec::new();
     for _ in 0..TAKE_OVERS {
-        starved += usize::from(is_starved());
         let running = &mut dataplane;
         let (next, said) = crowd.flow(move || succeed(running, driver));
         std::mem::replace(&mut dataplane, next).shutdown();
@@ -396,9 +377,8 @@ fn a_thousand_sessions(driver: DriverChoice) {
     }
     drop(events);
     dataplane.shutdown();
-    println!("{driver}: {gaps:?}, and {starved} times the machine was busy before");
-    let is_held = gaps.iter().any(|gap| *gap < GAP_MAX);
-    assert!(is_held || starved > 0, "{driver}: {gaps:?}");
+    println!("{driver}: {gaps:?}");
+    assert!(gaps.iter().any(|gap| *gap < GAP_MAX), "{gaps:?}");
 }
 
 #[test]

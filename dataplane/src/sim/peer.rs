@@ -19,7 +19,7 @@ use rtp::packet::Packet;
 use super::checks::Checks;
 use super::network::Rng;
 use super::protection::Protection;
-use super::publication::Publication;
+use super::publication::{LeftOff, Publication};
 use super::reception::{Arrived, Reception, ReceptionSpec};
 use super::source::MediaSource;
 use crate::command::DtlsSpec;
@@ -140,6 +140,8 @@ pub struct Peer {
     closed: Option<CloseReason>,
     rtcp_ssrc: u32,
     publications: BTreeMap<u32, Publication>,
+    /// Where streams that it sends no more left off.
+    left_off: BTreeMap<u32, LeftOff>,
     receptions: BTreeMap<u32, Reception>,
     /// Of retransmissions: whose they are.
     repairs: HashMap<u32, u32>,
@@ -171,6 +173,7 @@ impl Peer {
             closed: None,
             rtcp_ssrc,
             publications: BTreeMap::new(),
+            left_off: BTreeMap::new(),
             receptions: BTreeMap::new(),
             repairs: HashMap::new(),
             forgotten: Vec::new(),
@@ -185,14 +188,21 @@ impl Peer {
     }
 
     /// Sends a stream from now on, or as soon as it is connected.
+    /// One that it has sent before goes on with its numbers (RFC 3550 section 5.1), or its packets would be those of
+    /// long ago to whoever decrypts them.
     pub fn publish(&mut self, now: Instant, spec: PublicationSpec, source: Box<dyn MediaSource>) {
-        self.publications
-            .insert(spec.ssrc, Publication::new(now, spec, source));
+        let ssrc = spec.ssrc;
+        self.unpublish(ssrc);
+        let left_off = self.left_off.remove(&ssrc);
+        let publication = Publication::new(now, spec, source, left_off);
+        self.publications.insert(ssrc, publication);
     }
 
     /// Stops sending a stream.
     pub fn unpublish(&mut self, ssrc: u32) {
-        self.publications.remove(&ssrc);
+        if let Some(publication) = self.publications.remove(&ssrc) {
+            self.left_off.insert(ssrc, publication.left_off());
+        }
     }
 
     /// Expects a stream.

@@ -32,17 +32,29 @@ pub(super) struct Publication {
     octets: u32,
 }
 
+/// The next numbers of a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LeftOff {
+    sequence: u16,
+    rtx_sequence: u16,
+}
+
 impl Publication {
     pub(super) fn new(
         now: Instant,
         spec: PublicationSpec,
         source: Box<dyn MediaSource>,
+        left_off: Option<LeftOff>,
     ) -> Publication {
+        let next = left_off.unwrap_or(LeftOff {
+            sequence: spec.first_sequence,
+            rtx_sequence: spec.first_sequence.wrapping_mul(3),
+        });
         Publication {
             counts: PublicationCounts::default(),
             source,
-            next_sequence: spec.first_sequence,
-            next_rtx_sequence: spec.first_sequence.wrapping_mul(3),
+            next_sequence: next.sequence,
+            next_rtx_sequence: next.rtx_sequence,
             timestamp: spec.first_timestamp,
             timestamp_rest: 0,
             next_at: now,
@@ -51,6 +63,14 @@ impl Publication {
             history: VecDeque::new(),
             octets: 0,
             spec,
+        }
+    }
+
+    /// Where the stream would go on.
+    pub(super) fn left_off(&self) -> LeftOff {
+        LeftOff {
+            sequence: self.next_sequence,
+            rtx_sequence: self.next_rtx_sequence,
         }
     }
 
