@@ -50,7 +50,7 @@ pub enum Transport {
 pub enum Trust {
     /// The operator: it may be anywhere.
     Operator,
-    /// A request: only public addresses, and what `--camera-allow` names.
+    /// A request or a document: only public addresses, and what `--camera-allow` names.
     Request,
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use signaling::camera::CameraView;
+use signaling::camera::{CameraRequest, CameraView};
 use signaling::node::{PersonId, Refusal};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -11,6 +11,7 @@ use tracing::warn;
 use super::{Millrace, State};
 use crate::camera::cameras::{Placed, Task};
 use crate::camera::carried::Carried;
+use crate::camera::description;
 use crate::camera::order::{CameraId, LaneEvent, Order, Trust};
 use crate::room::ClientKind;
 
@@ -67,8 +68,7 @@ impl State {
     pub(super) fn add_camera(&mut self, placed: Placed) -> Result<CameraView, Refusal> {
         self.cameras.check(&placed.room)?;
         let person = self.rooms.handle_camera(&placed.room, &placed.name)?;
-        self.cameras.handle_add(person.clone(), placed);
-        self.tally.joined(ClientKind::Camera);
+        self.note_camera(person.clone(), placed);
         let view = self.cameras.view(&person);
         view.ok_or_else(|| Refusal::Broken("the camera was lost at once".to_owned()))
     }
@@ -85,9 +85,22 @@ impl State {
         self.cameras.check(&placed.room)?;
         self.rooms
             .handle_camera_as(id, &placed.room, &placed.name)?;
-        self.cameras.handle_add(id.clone(), placed);
-        self.tally.joined(ClientKind::Camera);
+        self.note_camera(id.clone(), placed);
         Ok(())
+    }
+
+    /// Takes note of a camera that is in its room.
+    fn note_camera(&mut self, person: PersonId, placed: Placed) {
+        self.cameras.handle_add(person, placed);
+        self.tally.joined(ClientKind::Camera);
+    }
+
+    /// The camera that a stranger describes, if sessions can be made now.
+    pub(super) fn described(&self, camera: CameraRequest) -> Result<Placed, Refusal> {
+        let placed = description::placed(camera, Trust::Request);
+        let placed = placed.map_err(|bad| Refusal::BadCamera(bad.to_string()))?;
+        self.workers.check()?;
+        Ok(placed)
     }
 
     /// Takes up cameras of another program. Who is not in the rooms that it handed over is left out.

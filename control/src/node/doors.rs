@@ -9,8 +9,6 @@ use signaling::node::{
 use signaling::quality::{Preference, Quality};
 
 use super::{Millrace, State};
-use crate::camera::description;
-use crate::camera::order::Trust;
 use crate::room::{ClientKind, EndReason, Entry};
 
 impl Node for Millrace {
@@ -97,9 +95,7 @@ impl Node for Millrace {
 
     async fn add_camera(&self, request: CameraRequest) -> Result<CameraView, Refusal> {
         self.answer(|state, _| {
-            let placed = description::placed(request, Trust::Request);
-            let placed = placed.map_err(|bad| Refusal::BadCamera(bad.to_string()))?;
-            state.workers.check()?;
+            let placed = state.described(request)?;
             state.add_camera(placed)
         })
     }

@@ -10,8 +10,6 @@ use signaling::node::{PageOffer, PersonId, Refusal};
 use tokio::sync::Notify;
 
 use super::{Millrace, State};
-use crate::camera::description;
-use crate::camera::order::Trust;
 use crate::firestore::desk::{Answered, Kind, RequestId, RoomView, Serve};
 use crate::firestore::shell::Standing;
 use crate::gate::Gate;
@@ -123,9 +121,7 @@ impl Millrace {
         camera: CameraRequest,
     ) -> Result<Answered, Refusal> {
         self.answer(|state, _| {
-            let placed = description::placed(camera, Trust::Request);
-            let placed = placed.map_err(|bad| Refusal::BadCamera(bad.to_string()))?;
-            state.workers.check()?;
+            let placed = state.described(camera)?;
             state.keep_camera(&PersonId(id.clone()), placed)?;
             Ok(Answered::Camera)
         })

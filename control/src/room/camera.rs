@@ -178,18 +178,18 @@ impl Rooms {
     /// Somebody takes a camera out of its room; `false` when there is no such camera. If a document asked for it, that
     /// is told.
     pub fn handle_camera_removed(&mut self, id: &PersonId) -> bool {
-        let is_camera = self.is_camera(id);
-        if is_camera {
-            self.handle_leave(id, EndReason::Removed);
-        }
-        is_camera
+        self.dismiss_camera(id, EndReason::Removed)
     }
 
     /// A camera is no longer wanted in its room; `false` when there is no such camera.
     pub fn handle_camera_over(&mut self, id: &PersonId) -> bool {
+        self.dismiss_camera(id, EndReason::Left)
+    }
+
+    fn dismiss_camera(&mut self, id: &PersonId, reason: EndReason) -> bool {
         let is_camera = self.is_camera(id);
         if is_camera {
-            self.handle_leave(id, EndReason::Left);
+            self.handle_leave(id, reason);
         }
         is_camera
     }

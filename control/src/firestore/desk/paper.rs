@@ -21,12 +21,10 @@ pub(super) fn mark(fields: &Fields) -> u64 {
         Some(value) => value.what(),
         None => "",
     };
-    let common = [part(field::OFFER), part(field::KIND), part(field::PARENT)];
-    if is_camera(fields) {
-        let [offer, kind, parent] = common;
-        return hash(&[offer, kind, parent, &camera_mark(fields)]);
-    }
-    hash(&common)
+    let camera = is_camera(fields).then(|| camera_mark(fields));
+    let common = [field::OFFER, field::KIND, field::PARENT].map(part);
+    let parts: Vec<&str> = common.into_iter().chain(camera.as_deref()).collect();
+    hash(&parts)
 }
 
 /// The node that serves the document; empty if none does.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use signaling::firestore::{Kind, Say, read_muted};
+use signaling::firestore::{Fields, Kind, Say, read_muted};
 use signaling::name::RoomName;
 use signaling::node::SourceKind;
 
@@ -169,22 +169,9 @@ impl Desk {
     /// Leaves a camera to another node.
     fn give_back(&mut self, now: Instant, id: &RequestId, seat: &Seat) {
         self.effects.push_back(Effect::HangUp(id.clone()));
-        let Some(version) = seat.version else {
-            return;
-        };
-        let path = id.path();
-        if matches!(self.outbox.waiting_purpose(&path), Some(Purpose::Claim(_))) {
-            self.outbox.cancel(&path);
+        if let Some(version) = seat.version {
+            self.write_last(id, version, paper::given_back(self.at(now)));
         }
-        self.outbox.push(Pending {
-            write: Write {
-                path,
-                change: Change::Set(paper::given_back(self.at(now))),
-                precondition: Precondition::Updated(version),
-            },
-            purpose: Purpose::Finish(id.clone()),
-            follows: true,
-        });
     }
 
     /// Writes that the document of a seat that was taken away is done with.
@@ -224,6 +211,11 @@ impl Desk {
             self.reads.push(Question::Request(id.clone()));
             return;
         };
+        self.write_last(id, version, paper::done(owner, error, mark, self.at(now)));
+    }
+
+    /// Writes the last that we have to say of a document.
+    fn write_last(&mut self, id: &RequestId, version: Stamp, fields: Fields) {
         let path = id.path();
         if matches!(self.outbox.waiting_purpose(&path), Some(Purpose::Claim(_))) {
             // Nobody shall read the answer of a session that is over.
@@ -232,7 +224,7 @@ impl Desk {
         self.outbox.push(Pending {
             write: Write {
                 path,
-                change: Change::Set(paper::done(owner, error, mark, self.at(now))),
+                change: Change::Set(fields),
                 precondition: Precondition::Updated(version),
             },
             purpose: Purpose::Finish(id.clone()),
