@@ -24,3 +24,7 @@ mod queue;
 mod socket;
 mod sweep;
 mod world;
+
+/// As the program has it: a sweep is much of making and giving back.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -27,6 +27,9 @@ const SEARCH_MAX: Duration = Duration::from_secs(3);
 const LOSS_PER_COPY: f64 = 0.04;
 const COPIES_MAX: usize = 3;
 
+/// No more of it is taken to be sent again than this leaves: a network that loses more carries no picture.
+const ARRIVES_MIN: f64 = 0.3;
+
 /// Half of the moment whose least estimate a picture must fit to rise.
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -153,19 +156,23 @@ impl Downlink {
         if !self.estimator.is_settled() {
             return None;
         }
-        // What is lost is sent again.
-        let arrives = 1.0 - self.estimator.loss();
-        let now_bps = (self.estimator.target_bps() as f64 * arrives) as u64;
+        let now_bps = (self.estimator.target_bps() as f64 * self.arrives()) as u64;
         Some(Budget {
             now_bps,
             steady_bps: now_bps.min(self.floor.least_bps()),
         })
     }
 
+    /// The share of what is sent that is media: what is lost is sent again.
+    fn arrives(&self) -> f64 {
+        (1.0 - self.estimator.loss()).max(ARRIVES_MIN)
+    }
+
     /// The subscriber would be sent this much if there were room.
     pub(super) fn handle_wanted(&mut self, bitrate_bps: u64) {
         if bitrate_bps > 0 {
-            self.estimator.handle_wanted(bitrate_bps);
+            let sent_bps = bitrate_bps as f64 / self.arrives();
+            self.estimator.handle_wanted(sent_bps as u64);
         }
     }
 

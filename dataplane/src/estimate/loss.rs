@@ -94,6 +94,11 @@ impl LossControl {
         self.limit_bps
     }
 
+    /// The share that is lost at any rate, 0 to 1.
+    pub(super) fn inherent(&self) -> f64 {
+        self.inherent
+    }
+
     /// The share lost of late, 0 to 1.
     pub(super) fn share(&self) -> f64 {
         self.share
@@ -140,8 +145,14 @@ impl LossControl {
         self.open.lost = self.open.lost.saturating_sub(1);
     }
 
-    /// An observation is complete: seeks the rate again. `allowed_bps` is what delay allows.
-    pub(super) fn update(&mut self, allowed_bps: f64, throughput_bps: Option<f64>) {
+    /// An observation is complete: seeks the rate again. `allowed_bps` is what delay allows; `is_queued` says
+    /// whether packets wait somewhere.
+    pub(super) fn update(
+        &mut self,
+        allowed_bps: f64,
+        throughput_bps: Option<f64>,
+        is_queued: bool,
+    ) {
         self.share = self.weighted_share();
         if self.count < OBSERVATIONS_MIN {
             return;
@@ -157,8 +168,9 @@ impl LossControl {
         let top = allowed_bps.min(ahead.max(current));
         let mut best: Option<(f64, f64, f64)> = None;
         let steps = STEPS.map(|step| (step * current).min(top));
-        // What arrives is what there is room for, where a queue overflows.
-        let arrives = throughput_bps.filter(|bps| *bps < current);
+        // What arrives is what there is room for, where a queue overflows. Where there is none, that is as good an
+        // explanation of any loss as that a radio fails, and would starve the viewer.
+        let arrives = throughput_bps.filter(|bps| is_queued && *bps < current);
         for (index, rate) in steps.into_iter().chain(arrives).enumerate() {
             let inherent = self.likely_inherent(rate);
             let likelihood = self.likelihood(rate, inherent);
@@ -202,7 +214,11 @@ impl LossControl {
     /// The share lost at any rate that explains best what was seen, if what is more than `rate` is lost.
     fn likely_inherent(&self, rate: f64) -> f64 {
         let most = (INHERENT_MAX + INHERENT_BALANCE_BPS / rate).min(0.9);
-        let mut inherent = self.inherent.clamp(INHERENT_MIN, most);
+        // From below it comes closer with each step, and from more than twice as much it does not.
+        let mut inherent = self
+            .inherent
+            .max(self.share / 2.0)
+            .clamp(INHERENT_MIN, most);
         for _ in 0..NEWTON_STEPS {
             let (mut first, mut second) = (0.0, 0.0);
             for (weight, seen) in self.weighted() {
@@ -263,7 +279,7 @@ mod tests {
                 || generator.below(1_000) < (excess * 1_000.0) as usize;
             if control.handle_packet(now_us, 1_000, is_lost) {
                 let arrives = rate.min(capacity) * (1.0 - random as f64 / 1_000.0);
-                control.update(4e6, Some(arrives));
+                control.update(4e6, Some(arrives), capacity < rate);
             }
         }
         (control.limit_bps(), control.share())

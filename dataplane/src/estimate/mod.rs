@@ -420,6 +420,7 @@ impl Estimator {
                     && self.control.is_increasing()
                     && self.queue.wait_s() < CALM_S
                     && !self.loss.is_filling()),
+            inherent_loss: self.loss.inherent(),
         }
     }
 
@@ -442,7 +443,9 @@ impl Estimator {
     fn on_fate(&mut self, sent_us: i64, bytes: u16, is_lost: bool) {
         if self.loss.handle_packet(sent_us, bytes, is_lost) {
             let allowed = self.control.bitrate_bps();
-            self.loss.update(allowed, self.throughput.bitrate_bps());
+            let is_queued = self.queue.wait_s() >= LEAKY_WAIT_S;
+            self.loss
+                .update(allowed, self.throughput.bitrate_bps(), is_queued);
         }
     }
 

@@ -43,8 +43,11 @@ const EVIDENCE_US: i64 = 2_000_000;
 /// Without other evidence a probe raises the estimate to this multiple at most.
 const RAISE_MAX: f64 = 2.0;
 
-/// This share of its packets and bytes must have arrived.
+/// This share must have arrived of those packets and bytes of it that are not lost at any rate.
 const ARRIVED_MIN: f64 = 0.8;
+
+/// Of a probe that is lost where more than this share is lost at any rate, nothing is learnt.
+const INHERENT_MUCH: f64 = 0.04;
 
 /// A cluster that arrives faster than it was sent by more than this says nothing.
 const FASTER_MAX: f64 = 2.0;
@@ -79,6 +82,8 @@ pub(super) struct Situation {
     pub(super) is_limited: bool,
     /// Whether neither delay nor loss speak against more.
     pub(super) is_calm: bool,
+    /// The share of packets that is lost at any rate.
+    pub(super) inherent_loss: f64,
 }
 
 /// How far the probes of the start are.
@@ -280,25 +285,25 @@ impl Prober {
             }
             cluster.is_open = false;
             let rate = cluster.rate_bps;
-            let shown = cluster.shown();
+            let shown = cluster.shown(situation.inherent_loss);
             let evidence = self.shown.filter(|(at_us, _)| now_us - at_us < EVIDENCE_US);
             let known = evidence.map_or(0.0, |(_, bps)| bps);
             let most = RAISE_MAX * known.max(situation.estimate_bps);
-            self.on_shown(now_us, rate, shown, situation.estimate_bps);
+            self.on_shown(situation, rate, shown);
             let raised = shown.map(|bps| bps.min(most));
             best = [best, raised].into_iter().flatten().reduce(f64::max);
         }
         best
     }
 
-    fn on_shown(&mut self, now_us: i64, rate: f64, shown: Option<f64>, estimate_bps: f64) {
+    fn on_shown(&mut self, situation: &Situation, rate: f64, shown: Option<f64>) {
         if let Some(bps) = shown {
-            self.shown = Some((now_us, bps));
+            self.shown = Some((situation.now_us, bps));
         }
         let top = self.top();
         let is_wanted = self.wanted_bps.is_some() || self.start == Start::Probing;
         match shown {
-            Some(bps) if bps >= FURTHER * rate && bps > estimate_bps => {
+            Some(bps) if bps >= FURTHER * rate && bps > situation.estimate_bps => {
                 self.interval_us = PROBE_INTERVAL.as_micros() as i64;
                 let next = (FURTHER_FACTOR * bps).min(top);
                 if is_wanted && next > HEADROOM * bps {
@@ -306,6 +311,8 @@ impl Prober {
                     return;
                 }
             }
+            // A radio that loses packets loses probes too, and that says nothing.
+            None if situation.inherent_loss > INHERENT_MUCH => {}
             Some(_) | None => {
                 let most = PROBE_INTERVAL_MAX.as_micros() as i64;
                 self.interval_us = (2 * self.interval_us).min(most);
@@ -391,9 +398,10 @@ impl Cluster {
         self.is_open && (is_told || now_us - self.last_us > PATIENCE_US)
     }
 
-    /// The rate that the network showed, in bits per second.
-    fn shown(&self) -> Option<f64> {
-        let is_enough = |part: usize, whole: usize| part as f64 >= ARRIVED_MIN * whole as f64;
+    /// The rate that the network showed, in bits per second, where this share of packets is lost at any rate.
+    fn shown(&self, inherent_loss: f64) -> Option<f64> {
+        let least = ARRIVED_MIN * (1.0 - inherent_loss);
+        let is_enough = |part: usize, whole: usize| part as f64 >= least * whole as f64;
         if self.arrived + 1 < PROBE_PACKETS_MIN
             || !is_enough(self.arrived, self.sent)
             || !is_enough(self.arrived_bytes, self.sent_bytes.max(self.bytes))
@@ -434,6 +442,7 @@ mod tests {
             estimate_bps,
             is_limited: true,
             is_calm: true,
+            inherent_loss: 0.0,
         }
     }
 

@@ -156,7 +156,7 @@ impl Flow {
             self.waiting.clear();
             return;
         }
-        let bps = self.spec.source.rate(self.estimator.target_bps());
+        let bps = self.media_bps();
         // Frames differ by a fifth either way.
         let vary = 80 + self.rng.below(41);
         let mut bytes = (bps * vary / 100 / 8 / u64::from(FRAMES)) as usize;
@@ -165,6 +165,19 @@ impl Flow {
             self.waiting.push_back(packet.max(60));
             bytes -= packet;
         }
+    }
+
+    /// What the next frame is made for.
+    fn media_bps(&mut self) -> u64 {
+        let target = self.estimator.target_bps();
+        if let Source::Encoder(_) = self.spec.source {
+            return self.spec.source.rate(target);
+        }
+        // A forwarder leaves room for what is sent again.
+        let arrives = 1.0 - self.estimator.loss();
+        let wanted = self.spec.source.most() as f64 / arrives;
+        self.estimator.handle_wanted(wanted as u64);
+        self.spec.source.rate((target as f64 * arrives) as u64)
     }
 
     /// A packet arrived at the receiver.

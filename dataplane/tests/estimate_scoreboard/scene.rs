@@ -37,6 +37,8 @@ pub(crate) struct Scene {
     /// When what changes, in milliseconds, in order.
     pub(crate) changes: Vec<(u64, Change)>,
     pub(crate) seconds: u64,
+    /// Which of the networks that are alike.
+    pub(crate) seed: u64,
 }
 
 /// What came of it.
@@ -85,8 +87,8 @@ impl Change {
 pub(crate) fn play(scene: &Scene) -> Outcome {
     #[expect(clippy::disallowed_methods, reason = "virtual time begins somewhere")]
     let start = Instant::now();
-    let mut link: Link<Owner> = Link::new(scene.link, SEED);
-    let flows = scene.flows.iter().cloned().zip(SEED..);
+    let mut link: Link<Owner> = Link::new(scene.link, SEED + scene.seed);
+    let flows = scene.flows.iter().cloned().zip(SEED + scene.seed..);
     let mut flows: Vec<Flow> = flows
         .map(|(spec, seed)| Flow::new(start, spec, seed))
         .collect();
