@@ -229,7 +229,7 @@ pub struct Settings {
         help_heading = "Cameras"
     )]
     pub cameras: Option<PathBuf>,
-    /// Addresses besides public ones at which requests may have cameras, such as
+    /// Addresses besides public ones at which requests and documents may have cameras, such as
     /// `192.168.0.0/16`, with commas between or several times; the file's may be anywhere [default: none]
     #[arg(
         long,

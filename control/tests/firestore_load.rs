@@ -192,6 +192,44 @@ fn print_table(world: &World, all: &BTreeMap<String, Found>, written: Duration) 
     ));
 }
 
+/// Says how long nodes took themselves, from an offer's arrival to its answer's write.
+fn print_share(world: &World, answers: usize) {
+    const NAME: &str = "millrace_firestore_answer_microseconds";
+    let counted = world.sum(&format!("{NAME}_count"));
+    assert_eq!(counted, answers, "each was measured");
+    let within: Vec<String> = [200, 500, 1_000, 2_000, 5_000, 10_000]
+        .iter()
+        .map(|us| {
+            let count = world.sum(&format!("{NAME}_bucket{{le=\"{us}\"}}"));
+            format!("{count} within {} ms", f64::from(*us) / 1e3)
+        })
+        .collect();
+    let mean_ms = world.sum(&format!("{NAME}_sum")) as f64 / answers as f64 / 1e3;
+    let within = within.join(", ");
+    say(&format!(
+        "the nodes' own share of {answers} answers: {within}; mean {mean_ms:.1} ms"
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offers_that_come_one_by_one_are_each_answered_and_the_nodes_say_how_long_they_took() {
+    const MEETINGS: usize = 100;
+    let _turn = TURN.lock().await;
+    let world = World::start(&[]).await;
+    let sections = ["audio sendrecv", "video sendrecv"];
+    for number in 0..MEETINGS {
+        let request = document("broadcaster", "", text(&offer(&sections)));
+        world.project.write(&room(number), &request).await;
+        world
+            .project
+            .until("an answer", &room(number), |found| server(found).is_some())
+            .await;
+    }
+    let answered = world.sum("millrace_firestore_answered_total");
+    assert_eq!(answered, MEETINGS);
+    print_share(&world, MEETINGS);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_killed_in_the_middle_of_it_loses_no_page_that_offers_again() {
     let _turn = TURN.lock().await;

@@ -386,7 +386,6 @@ async fn a_step_down_is_followed_within_a_second() {
 }
 
 #[tokio::test]
-#[ignore = "how soon the picture grows depends on the machine: `make test-long`"]
 async fn a_path_that_loses_every_tenth_packet_shows_the_picture_all_the_same() {
     best_of_three(|| a_path_that_loses(VP8_SIMULCAST, 40)).await;
 }
