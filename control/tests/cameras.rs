@@ -32,6 +32,13 @@ const WIDTHS: &str = "(async () => {
       .map(tile => [tile.dataset.name, width(tile.querySelector('video').srcObject?.getVideoTracks()[0].id)]));
   })()";
 
+/// Whether the page shows the latest of what it receives: all of a group comes at once to whoever joins.
+const CAUGHT_UP: &str = "(async () => {
+    const stats = [...(await window.millrace.pc.getStats()).values()];
+    const video = stats.find(s => s.type === 'inbound-rtp' && s.kind === 'video');
+    return video.framesDecoded > 25 && video.framesReceived - video.framesDecoded < 5;
+  })()";
+
 /// A file of cameras with this text.
 fn list(name: &str, text: &str) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.toml"));
@@ -309,6 +316,7 @@ async fn the_first_picture_of_a_camera_that_is_pulled_comes_at_once() {
         )
         .await;
         waits_ms.push(page.first_frame_ms("Gate").await.round());
+        page.until("the picture to be the latest", CAUGHT_UP).await;
         page.click("#leave").await;
         page.goto(&lobby).await;
     }
