@@ -31,7 +31,9 @@ use crate::camera::order::{CameraId, LaneEvent};
 use crate::firestore::shell::Standing;
 use crate::gate::Gate;
 use crate::metrics::{self, Snapshot, Strain, Tally};
-use crate::room::{ChannelRefusal, Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig};
+use crate::room::{
+    ChannelRefusal, Effect, EndReason, Random, RoomLimits, Rooms, RoomsConfig, first_id,
+};
 use crate::take_over::Request;
 
 pub use cameras::LaneEvents;
@@ -124,6 +126,7 @@ impl Millrace {
             limits,
             fingerprint: dataplane.fingerprint(),
             candidates,
+            first_id: first_id(&mut SystemRandom),
         };
         let infos = dataplane.workers().to_vec();
         let workers = Workers {

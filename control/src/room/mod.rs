@@ -52,7 +52,7 @@ pub use camera::CameraStreams;
 pub use effect::{ChannelRefusal, ClientKind, Effect, EndReason};
 pub use people::Entry;
 pub use person::Said;
-pub use random::Random;
+pub use random::{Random, first_id};
 pub use requests::{Request, RequestKind};
 pub use snapshot::{ROOMS_VERSION, RoomsSnapshot, UnreadableRooms};
 pub use view::{MembersSight, Sight, Totals, Usage};
@@ -72,6 +72,9 @@ pub struct RoomsConfig {
     pub fingerprint: [u8; 32],
     /// For each worker, where it can be reached.
     pub candidates: Vec<Vec<Candidate>>,
+    /// The first number of a session or track: another for each node and each of its lives, so that what a page asks for by
+    /// a number of a node that ended is nothing else's here.
+    pub first_id: u64,
 }
 
 /// How much the rooms take in.
@@ -140,9 +143,9 @@ impl Rooms {
             egress: vec![Egress::default(); config.candidates.len()],
             workers: vec![Duty::default(); config.candidates.len()],
             relays: Relays::default(),
+            next_id: config.first_id,
             config,
             random,
-            next_id: 1,
             groups: 0,
             rooms: BTreeMap::new(),
             people: BTreeMap::new(),

@@ -54,6 +54,13 @@ pub(super) fn ssrc(random: &mut dyn Random, taken: &std::collections::BTreeSet<u
     ssrc
 }
 
+/// The first number of a session or track in a node's life, for [`RoomsConfig`](super::RoomsConfig).
+pub fn first_id(random: &mut dyn Random) -> u64 {
+    let mut bytes = [0; 4];
+    random.fill(&mut bytes);
+    u64::from(u32::from_be_bytes(bytes)) + 1
+}
+
 /// A new `o=` session id: 62 bits, so that it is positive in every reader (RFC 9429 section 5.2.1).
 pub(super) fn sdp_session_id(random: &mut dyn Random) -> u64 {
     let mut bytes = [0; 8];

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use control::firestore::message::Path;
 use dataplane::command::MediaKind;
 use dataplane::sim::reception::Reception;
 use serde_json::Value;
@@ -253,11 +254,33 @@ impl World {
             let is_seen = last_at.is_some_and(|at| self.now <= at + self.plan.silence_max());
             assert!(
                 is_seen,
-                "{id} ({}) gets nothing of {receiver:?} since {:?}",
+                "{id} ({}) gets nothing of {receiver:?} since {:?}; there are {}",
                 told(person),
                 last_at.map(|at| self.now - at),
+                self.rooms_of(person),
             );
         }
+    }
+
+    /// The rooms of that name, as nodes and the database know them, and what somebody with a document knows.
+    fn rooms_of(&self, person: &Person) -> String {
+        let details = self.nodes.iter().map(|node| {
+            let detail = node.rooms.detail(&person.room);
+            serde_json::to_string(&detail.map(|detail| detail.people)).expect("rooms are JSON")
+        });
+        let details: Vec<String> = details.collect();
+        let document = self
+            .database
+            .documents
+            .get(&Path::room(person.room.as_str()));
+        let Door::Paper(paper) = &person.door else {
+            return format!("{details:?}, {document:?}");
+        };
+        let offered = paper.offered_at.map(|at| self.now - at);
+        format!(
+            "{details:?}, {document:?}; {:?}, dirty {}, offered {offered:?}",
+            paper.roster, paper.is_dirty
+        )
     }
 
     /// Whether sound and a picture are there for this person: somebody else in the room sends them. A player is

@@ -128,6 +128,7 @@ impl Node {
                 .as_ref()
                 .map_or([7; 32], Certificate::fingerprint),
             candidates: candidates.collect(),
+            first_id: 1 + (config.index as u64 * 1_000 + u64::from(life)) * 1_000_000,
         };
         let name = format!("node-{}", config.index);
         let desk = config.has_desk.then(|| desk(&name, rng));

@@ -81,6 +81,7 @@ impl World {
             limits: LIMITS,
             fingerprint: [7; 32],
             candidates,
+            first_id: 1,
         }
     }
 
