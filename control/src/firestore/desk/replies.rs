@@ -38,6 +38,7 @@ impl Desk {
                 if outcome.done.is_none() {
                     self.reads.push(Question::Request(id.clone()));
                 }
+                self.settle_unwritten(now, id, outcome.meant);
             }
             Purpose::Refuse(id) => {
                 self.note_written(id, outcome.done);

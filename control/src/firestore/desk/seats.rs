@@ -7,6 +7,7 @@ use signaling::firestore::{Fields, Kind, Say, read_muted};
 use signaling::name::RoomName;
 use signaling::node::SourceKind;
 
+use super::cases::Step;
 use super::outbox::{Pending, Purpose};
 use super::reads::Question;
 use super::rooms::{Origin, RoomState};
@@ -70,8 +71,24 @@ impl Desk {
             Some(Purpose::Claim(_))
         ) {
             self.outbox.cancel(&id.path());
+            self.settle_unwritten(now, id, None);
         }
         self.end_room_of(now, id, &seat.room);
+    }
+
+    /// What was decided about this offer is not written any more, since something else was, or nothing: it is looked
+    /// at again if its document is not of this version.
+    pub(super) fn settle_unwritten(
+        &mut self,
+        now: Instant,
+        id: &RequestId,
+        version: Option<Stamp>,
+    ) {
+        let case = self.cases.case(id);
+        let is_writing = case.is_some_and(|case| matches!(case.step, Step::Writing));
+        if is_writing && !self.outbox.is_busy(&id.path()) {
+            self.cases.settle(now, id, version);
+        }
     }
 
     fn end_room_of(&mut self, now: Instant, id: &RequestId, name: &RoomName) {

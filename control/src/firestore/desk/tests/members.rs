@@ -131,3 +131,27 @@ fn a_participant_watches_a_room_that_a_node_has_by_another_door() {
         assert_eq!(world.server("q"), node, "seed {seed}");
     }
 }
+
+#[test]
+fn who_offers_again_after_a_session_that_ended_before_its_answer_was_written_is_served() {
+    for seed in 60..70 {
+        let mut world = World::three(seed);
+        world.offer_now("m", "member", "lobby");
+        world.run(SECOND * 3);
+        let node = world.server("m");
+        // The first answer has its second, and the next has to wait for the rest of it.
+        world.offer_again("m");
+        world.run(Duration::from_millis(500));
+        world.offer_again("m");
+        world.run(Duration::from_millis(100));
+        world.lose_media(node, "m");
+        world.run(SECOND * 3);
+        assert_eq!(
+            world.text("m", "error"),
+            "the media connection was lost; offer again"
+        );
+        world.offer_again("m");
+        world.run(SECOND * 3);
+        world.server("m");
+    }
+}
