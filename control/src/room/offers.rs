@@ -66,7 +66,7 @@ impl Rooms {
             }
             None => {
                 if let Some(before) = before {
-                    self.end_session(before, EndReason::Replaced);
+                    self.replace_session(id, before, &plan);
                 }
                 let origin = self.origin_of(id);
                 self.open_session(&room, Owner::Page(id.clone()), origin, &page.offer, cname)
@@ -76,6 +76,16 @@ impl Rooms {
             self.restart_ice_if_new(session, &page.offer);
         }
         Ok(self.carry_out(session, plan, &page.offer))
+    }
+
+    /// Ends the session that somebody had, whose new one will be by this plan.
+    fn replace_session(&mut self, id: &PersonId, before: SessionId, plan: &Plan) {
+        let published = self.people.get(id).is_some_and(|its| !its.tracks.is_empty());
+        self.end_session(before, EndReason::Replaced);
+        // Others are told with the tracks of the new one, if it has any.
+        if published && plan.publishes.is_empty() {
+            self.notify_tracks(id);
+        }
     }
 
     /// Answers a WHIP or WHEP `POST`.

@@ -51,6 +51,19 @@ fn two_people_see_each_other() {
 }
 
 #[test]
+fn others_are_told_when_somebodys_next_connection_sends_nothing() {
+    let mut world = World::new();
+    let (ann, _bob) = (world.entered("r", "Ann"), world.entered("r", "Bob"));
+    world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
+    world.effects();
+    // Another certificate: another connection.
+    world.offer(&ann, &BOB.page(&["a video recvonly"], &[]));
+    let effects = world.effects();
+    let told = effects.iter().filter(|effect| effect.starts_with("tell"));
+    assert_eq!(told.collect::<Vec<_>>(), ["tell tracks 0 muted 0"]);
+}
+
+#[test]
 fn a_client_that_offers_again_keeps_what_it_had() {
     let mut world = World::new();
     let (ann, bob) = (world.entered("r", "Ann"), world.entered("r", "Bob"));
