@@ -80,7 +80,10 @@ impl Rooms {
 
     /// Ends the session that somebody had, whose new one will be by this plan.
     fn replace_session(&mut self, id: &PersonId, before: SessionId, plan: &Plan) {
-        let published = self.people.get(id).is_some_and(|its| !its.tracks.is_empty());
+        let published = self
+            .people
+            .get(id)
+            .is_some_and(|its| !its.tracks.is_empty());
         self.end_session(before, EndReason::Replaced);
         // Others are told with the tracks of the new one, if it has any.
         if published && plan.publishes.is_empty() {
