@@ -32,11 +32,17 @@ const WIDTHS: &str = "(async () => {
       .map(tile => [tile.dataset.name, width(tile.querySelector('video').srcObject?.getVideoTracks()[0].id)]));
   })()";
 
-/// Whether the page shows the latest of what it receives: all of a group comes at once to whoever joins.
+/// Whether the page shows what it receives within a third of a second: all of a group comes at once to whoever joins.
 const CAUGHT_UP: &str = "(async () => {
-    const stats = [...(await window.millrace.pc.getStats()).values()];
-    const video = stats.find(s => s.type === 'inbound-rtp' && s.kind === 'video');
-    return video.framesDecoded > 25 && video.framesReceived - video.framesDecoded < 5;
+    const look = async () => {
+      const stats = [...(await window.millrace.pc.getStats()).values()];
+      return stats.find(s => s.type === 'inbound-rtp' && s.kind === 'video');
+    };
+    const before = await look();
+    await new Promise(go => setTimeout(go, 500));
+    const after = await look();
+    const frames = after.jitterBufferEmittedCount - before.jitterBufferEmittedCount;
+    return frames > 3 && (after.jitterBufferDelay - before.jitterBufferDelay) / frames < 0.33;
   })()";
 
 /// A file of cameras with this text.
