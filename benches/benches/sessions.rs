@@ -90,9 +90,9 @@ fn connect(node: &mut Node, crowd: &Crowd, first: usize, count: usize) -> io::Re
         if report.connected >= before + count {
             return Ok(());
         }
-        if report.closed > 0 {
-            let (closed, ends) = (report.closed, node.ends()?);
-            let message = format!("{closed} clients ended; the node's sessions: {ends:?}");
+        if !report.ends.is_empty() {
+            let (clients, sessions) = (report.ends, node.ends()?);
+            let message = format!("clients ended: {clients:?}; the node's sessions: {sessions:?}");
             return Err(io::Error::other(message));
         }
         pause(TICK);

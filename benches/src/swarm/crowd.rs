@@ -1,5 +1,6 @@
 //! Cheap clients of a [`Node`]: no door, no offers; who they are is known on both sides.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::Arc;
@@ -33,14 +34,14 @@ pub struct Crowd {
 }
 
 /// What came of a crowd.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct CrowdReport {
     /// Clients that receive, as many as are connected.
     pub connected: usize,
     /// Clients that send, as many as are connected.
     pub publishers: usize,
-    /// Clients whose session ended.
-    pub closed: usize,
+    /// Clients whose session ended, by why.
+    pub ends: BTreeMap<String, usize>,
     /// From the first check to keys.
     pub connect_p50: Option<Duration>,
     /// The same.
@@ -123,7 +124,7 @@ impl Crowd {
         CrowdReport {
             connected: report.connected,
             publishers: report.publishers_connected,
-            closed: report.closed,
+            ends: report.ends.clone(),
             connect_p50: at(&report.connect, 0.5),
             connect_p99: at(&report.connect, 0.99),
             p50: at(&tally.latency, 0.5),

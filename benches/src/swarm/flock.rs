@@ -1,7 +1,7 @@
 //! All legs on one thread: a socket each, one epoll, one timer.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io::{self, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -56,6 +56,8 @@ pub(super) struct FlockReport {
     pub(super) receivers: usize,
     pub(super) connected: usize,
     pub(super) closed: usize,
+    /// The same by why.
+    pub(super) ends: BTreeMap<String, usize>,
     /// Receivers that no packet reached yet.
     pub(super) silent: usize,
     pub(super) streams: usize,
@@ -511,8 +513,11 @@ impl Pasture {
             ..FlockReport::default()
         };
         for Sheep { leg, asked_at, .. } in self.sheep.iter().flatten() {
-            let connected = leg.connected_at.filter(|_| !leg.is_closed);
-            report.closed += usize::from(leg.is_closed);
+            let connected = leg.connected_at.filter(|_| leg.ended.is_none());
+            if let Some(end) = leg.ended {
+                report.closed += 1;
+                *report.ends.entry(format!("{end:?}")).or_default() += 1;
+            }
             for sent in &leg.sent {
                 report.sent += sent.packets;
                 report.frame_max = report.frame_max.max(sent.frame_max);

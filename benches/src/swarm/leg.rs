@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use dataplane::command::{DtlsRole, DtlsSpec, SrtpKeys, SrtpProfile};
 use dataplane::dtls::{Association, AssociationEvent, Certificate};
+use dataplane::event::CloseReason;
 use dataplane::id::Ssrc;
 use dataplane::sim::checks::Checks;
 use dataplane::sim::network::Rng;
@@ -113,6 +114,17 @@ pub(super) struct Tally {
     pub(super) repeated: u64,
 }
 
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It said goodbye.
+    Goodbye,
+    /// The server did, or the handshake came to nothing.
+    Dtls(CloseReason),
+    /// The keys that it came to cannot be used.
+    Keys,
+}
+
 struct Keys {
     seal: SealKey,
     open: OpenKey,
@@ -131,7 +143,8 @@ pub(super) struct Leg {
     keys: Option<Keys>,
     pub(super) connected_at: Option<Instant>,
     pub(super) first_packet_at: Option<Instant>,
-    pub(super) is_closed: bool,
+    /// Why it is over, and `None` while it is not.
+    pub(super) ended: Option<End>,
     pub(super) receives: bool,
     rtcp_ssrc: u32,
     cname: String,
@@ -162,7 +175,7 @@ impl Leg {
             keys: None,
             connected_at: None,
             first_packet_at: None,
-            is_closed: false,
+            ended: None,
             receives: spec.receives,
             rtcp_ssrc,
             cname: spec.cname,
@@ -244,7 +257,7 @@ impl Leg {
             association.handle_close(now);
             self.drain_association(now, out);
         }
-        self.is_closed = true;
+        self.ended = Some(End::Goodbye);
     }
 
     /// Counts from here on.
@@ -255,7 +268,7 @@ impl Leg {
 
     /// When `handle_timeout` wants to be called next.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed {
+        if self.ended.is_some() {
             return None;
         }
         let handshake = self
@@ -281,7 +294,7 @@ impl Leg {
     }
 
     fn associate(&mut self, now: Instant, out: &mut Outbox) {
-        if self.association.is_none() && !self.is_closed {
+        if self.association.is_none() && self.ended.is_none() {
             let dtls = self.dtls.clone();
             self.association = Some(match dtls.role {
                 DtlsRole::Client => Association::offering(now, &self.certificate, dtls, &PROFILES),
@@ -303,7 +316,7 @@ impl Leg {
         while let Some(event) = association.poll_event() {
             match event {
                 AssociationEvent::Connected(keys) => connected = Some(keys),
-                AssociationEvent::Closed(_) => self.is_closed = true,
+                AssociationEvent::Closed(reason) => self.ended = Some(End::Dtls(reason)),
             }
         }
         if let Some(keys) = connected {
@@ -317,7 +330,7 @@ impl Leg {
             OpenKey::new(keys.profile, &keys.receive),
             RtcpKeys::new(keys),
         ) else {
-            self.is_closed = true;
+            self.ended = Some(End::Keys);
             return;
         };
         self.keys = Some(Keys {

@@ -65,23 +65,26 @@ impl Millrace {
             }
         });
         let began = now();
-        match self.hand_over_all(&mut request) {
-            Ok(frozen) => match request.commit(frozen) {
-                Ok(()) => {
-                    info!(took = ?now().saturating_duration_since(began), "another program has taken over");
-                    true
-                }
-                Err(why) => {
-                    warn!("the other program is gone, this one goes on: {why}");
-                    false
-                }
-            },
+        let frozen = match self.hand_over_all(&mut request) {
+            Ok(frozen) => frozen,
             Err(why) => {
                 warn!("the other program failed, this one goes on: {why}");
                 request.refuse(&why);
-                false
+                return false;
             }
+        };
+        let stood_still = frozen.since;
+        if let Err(why) = request.commit(frozen) {
+            warn!("the other program is gone, this one goes on: {why}");
+            return false;
         }
+        let now = now();
+        info!(
+            took = ?now.saturating_duration_since(began),
+            media_stood_still = ?now.saturating_duration_since(stood_still),
+            "another program has taken over"
+        );
+        true
     }
 
     fn hand_over_all(&self, request: &mut Request) -> Result<Frozen, String> {

@@ -28,6 +28,7 @@ pub const ROOMS_VERSION: u32 = 1;
 /// What rooms hand to those of another process.
 #[derive(Debug, Deserialize)]
 pub struct RoomsSnapshot {
+    version: u32,
     next_id: u64,
     groups: u64,
     rooms: BTreeMap<RoomName, Room>,
@@ -64,12 +65,6 @@ pub enum UnreadableRooms {
     Malformed(String),
 }
 
-/// Only this is read before the version is known.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
 impl RoomsSnapshot {
     /// Reads what [`Rooms::snapshot`] wrote.
     ///
@@ -77,11 +72,17 @@ impl RoomsSnapshot {
     /// An unknown version, or bytes that are something else.
     pub fn decode(bytes: &[u8]) -> Result<RoomsSnapshot, UnreadableRooms> {
         let malformed = |error: serde_json::Error| UnreadableRooms::Malformed(error.to_string());
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(malformed)?;
-        if version != ROOMS_VERSION {
-            return Err(UnreadableRooms::UnknownVersion(version));
+        let snapshot: RoomsSnapshot = serde_json::from_slice(bytes).map_err(malformed)?;
+        match snapshot.version {
+            ROOMS_VERSION => Ok(snapshot),
+            other => Err(UnreadableRooms::UnknownVersion(other)),
         }
-        serde_json::from_slice(bytes).map_err(malformed)
+    }
+
+    /// How many sessions there are in them.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 
     /// The cameras that come with the rooms.

@@ -124,6 +124,7 @@ fn converse(
 
     line.send(Tag::Begin, &[]).map_err(Broken::from)?;
     let rooms = RoomsSnapshot::decode(&line.expect(Tag::Rooms)?)?;
+    Heir::gather_memory(rooms.sessions());
     line.send(Tag::Freeze, &[]).map_err(Broken::from)?;
     let state = line.expect(Tag::State)?;
     let mut engines = Vec::with_capacity(terms.workers);

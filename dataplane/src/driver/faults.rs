@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 /// What is to go wrong in one worker. Clones are about the same worker.
 #[derive(Clone, Debug, Default)]
+#[cfg_attr(
+    not(feature = "sim"),
+    expect(unreachable_pub, reason = "tests see it, by the feature")
+)]
 pub struct Faults {
     #[cfg(feature = "sim")]
     plan: Arc<plan::Plan>,

@@ -124,6 +124,8 @@ impl std::fmt::Debug for Handover {
 #[derive(Debug)]
 pub struct Frozen {
     steps: Vec<Sender<Step>>,
+    /// Since when media stands still, at most.
+    pub since: Instant,
     /// What they know.
     pub handover: Handover,
 }
@@ -165,6 +167,7 @@ impl Dataplane {
     /// # Errors
     /// When something does not stop in time; then everything goes on.
     pub fn freeze(&self) -> Result<Frozen, FreezeError> {
+        let since = clock::now();
         let (replies, inbox) = channel();
         let mut steps = Vec::with_capacity(self.workers.len());
         for worker in &self.workers {
@@ -180,7 +183,11 @@ impl Dataplane {
             }
         }
         match self.write_down(&steps, &inbox) {
-            Ok(handover) => Ok(Frozen { steps, handover }),
+            Ok(handover) => Ok(Frozen {
+                steps,
+                since,
+                handover,
+            }),
             Err(error) => {
                 resume(&steps);
                 Err(error)
@@ -236,6 +243,9 @@ impl Dataplane {
     }
 }
 
+/// What a session takes while it is taken over: as written down, as read, and as it goes on.
+const SESSION_MEMORY_BYTES: usize = 48 << 10;
+
 /// Workers that were written down in another process, and do not run yet.
 #[derive(Debug)]
 pub struct Heir {
@@ -267,6 +277,15 @@ impl Heir {
             }),
             Ok(_) | Err(_) => Ok(()),
         }
+    }
+
+    /// Has the system give memory for so many sessions now: later, when media stands still, giving it would take half
+    /// of that time. The allocator keeps it for a while.
+    pub fn gather_memory(sessions: usize) {
+        let piece = |_| vec![1_u8; SESSION_MEMORY_BYTES];
+        let pieces: Vec<Vec<u8>> = (0..sessions).map(piece).collect();
+        // Written to, so that it is really there.
+        std::hint::black_box(pieces);
     }
 
     /// Makes the workers' engines of what another process wrote down. Nothing is sent or received yet.

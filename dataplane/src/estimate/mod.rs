@@ -365,13 +365,13 @@ impl Estimator {
     /// them too.
     #[must_use]
     pub fn is_leaky(&self) -> bool {
-        self.loss.share() > LEAKY_LOSS && self.queue.wait_s() < LEAKY_WAIT_S
+        self.loss.share() > LEAKY_LOSS && !self.is_queued()
     }
 
     /// Whether packets are lost because the network is full: more of them would only be lost too.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.loss.share() > LEAKY_LOSS && self.queue.wait_s() >= LEAKY_WAIT_S
+        self.loss.share() > LEAKY_LOSS && self.is_queued()
     }
 
     /// Whether less is sent than the estimate allows, so that it cannot grow but by probes.
@@ -440,10 +440,15 @@ impl Estimator {
         extended
     }
 
+    /// Whether packets wait for so long that a queue may be what loses them.
+    fn is_queued(&self) -> bool {
+        self.queue.wait_s() >= LEAKY_WAIT_S
+    }
+
     fn on_fate(&mut self, sent_us: i64, bytes: u16, is_lost: bool) {
         if self.loss.handle_packet(sent_us, bytes, is_lost) {
             let allowed = self.control.bitrate_bps();
-            let is_queued = self.queue.wait_s() >= LEAKY_WAIT_S;
+            let is_queued = self.is_queued();
             self.loss
                 .update(allowed, self.throughput.bitrate_bps(), is_queued);
         }

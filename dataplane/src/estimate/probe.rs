@@ -2,6 +2,7 @@
 //! as fast. When one is made is libwebrtc's `probe_controller.cc` in short; what it shows is its
 //! `probe_bitrate_estimator.cc`.
 
+use super::LEAKY_LOSS;
 use super::history::NO_CLUSTER;
 use crate::limits::{
     ESTIMATE_BPS_MAX, PROBE_DURATION, PROBE_INTERVAL, PROBE_INTERVAL_MAX, PROBE_PACKETS_MIN,
@@ -45,9 +46,6 @@ const RAISE_MAX: f64 = 2.0;
 
 /// This share must have arrived of those packets and bytes of it that are not lost at any rate.
 const ARRIVED_MIN: f64 = 0.8;
-
-/// Of a probe that is lost where more than this share is lost at any rate, nothing is learnt.
-const INHERENT_MUCH: f64 = 0.04;
 
 /// A cluster that arrives faster than it was sent by more than this says nothing.
 const FASTER_MAX: f64 = 2.0;
@@ -311,8 +309,8 @@ impl Prober {
                     return;
                 }
             }
-            // A radio that loses packets loses probes too, and that says nothing.
-            None if situation.inherent_loss > INHERENT_MUCH => {}
+            // A network that is leaky loses probes too, and that says nothing.
+            None if situation.inherent_loss > LEAKY_LOSS => {}
             Some(_) | None => {
                 let most = PROBE_INTERVAL_MAX.as_micros() as i64;
                 self.interval_us = (2 * self.interval_us).min(most);

@@ -12,7 +12,7 @@ use super::outbox::{Pending, Purpose};
 use super::reads::Question;
 use super::rooms::{Origin, RoomState};
 use super::{Desk, Effect, RequestId, limits, paper};
-use crate::firestore::message::{Change, Document, Precondition, Stamp, Write};
+use crate::firestore::message::{Change, Document, Path, Precondition, Stamp, Write};
 
 /// A session that this node serves for a document.
 #[derive(Clone, Debug)]
@@ -66,14 +66,19 @@ impl Desk {
             return;
         };
         self.effects.push_back(Effect::HangUp(id.clone()));
-        if matches!(
-            self.outbox.waiting_purpose(&id.path()),
-            Some(Purpose::Claim(_))
-        ) {
-            self.outbox.cancel(&id.path());
+        if self.withdraw_answer(&id.path()) {
             self.settle_unwritten(now, id, None);
         }
         self.end_room_of(now, id, &seat.room);
+    }
+
+    /// Nobody shall read the answer of a session that is over: whether one waited to be written.
+    fn withdraw_answer(&mut self, path: &Path) -> bool {
+        let waits = matches!(self.outbox.waiting_purpose(path), Some(Purpose::Claim(_)));
+        if waits {
+            self.outbox.cancel(path);
+        }
+        waits
     }
 
     /// What was decided about this offer is not written any more, since something else was, or nothing: it is looked
@@ -234,10 +239,7 @@ impl Desk {
     /// Writes the last that we have to say of a document.
     fn write_last(&mut self, id: &RequestId, version: Stamp, fields: Fields) {
         let path = id.path();
-        if matches!(self.outbox.waiting_purpose(&path), Some(Purpose::Claim(_))) {
-            // Nobody shall read the answer of a session that is over.
-            self.outbox.cancel(&path);
-        }
+        self.withdraw_answer(&path);
         self.outbox.push(Pending {
             write: Write {
                 path,

@@ -75,12 +75,6 @@ impl Age {
     }
 }
 
-/// Only this of a snapshot is read before its version is known.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u32,
-}
-
 impl EngineSnapshot {
     /// As bytes. They hold every key: they go to the process that takes over, and nowhere else.
     #[must_use]
@@ -94,11 +88,11 @@ impl EngineSnapshot {
     /// An unknown version, or bytes that are something else.
     pub fn decode(bytes: &[u8]) -> Result<EngineSnapshot, RestoreError> {
         let malformed = |error: serde_json::Error| RestoreError::Malformed(error.to_string());
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(malformed)?;
-        if version != SNAPSHOT_VERSION {
-            return Err(RestoreError::UnknownVersion(version));
+        let snapshot: EngineSnapshot = serde_json::from_slice(bytes).map_err(malformed)?;
+        match snapshot.version {
+            SNAPSHOT_VERSION => Ok(snapshot),
+            other => Err(RestoreError::UnknownVersion(other)),
         }
-        serde_json::from_slice(bytes).map_err(malformed)
     }
 
     /// The sessions in it.
@@ -152,9 +146,6 @@ impl Engine {
         now: Instant,
         snapshot: EngineSnapshot,
     ) -> Result<Engine, RestoreError> {
-        if snapshot.version != SNAPSHOT_VERSION {
-            return Err(RestoreError::UnknownVersion(snapshot.version));
-        }
         let (sessions, sessions_max) = (snapshot.sessions.len(), config.sessions_max);
         if sessions > sessions_max {
             return Err(RestoreError::TooMany {
