@@ -20,21 +20,26 @@ struct Source {
     codec: &'static str,
     /// Members of `sendEncodings`.
     encodings: &'static str,
+    /// Pictures a second: fewer where a slow machine's encoder would make the picture smaller.
+    rate: u64,
 }
 
 const VP9_SVC: Source = Source {
     codec: "VP9",
     encodings: "[{scalabilityMode: 'L3T3_KEY', maxBitrate: 2_000_000}]",
+    rate: 30,
 };
 
 const AV1_SVC: Source = Source {
     codec: "AV1",
     encodings: "[{scalabilityMode: 'L3T3', maxBitrate: 2_000_000}]",
+    rate: 20,
 };
 
 const AV1_TEMPORAL: Source = Source {
     codec: "AV1",
     encodings: "[{scalabilityMode: 'L1T3', maxBitrate: 900_000}]",
+    rate: 30,
 };
 
 const VP8_SIMULCAST: Source = Source {
@@ -43,14 +48,19 @@ const VP8_SIMULCAST: Source = Source {
         {rid: 'q', scaleResolutionDownBy: 4, maxBitrate: 150_000},
         {rid: 'h', scaleResolutionDownBy: 2, maxBitrate: 500_000},
         {rid: 'f', scaleResolutionDownBy: 1, maxBitrate: 1_700_000}]",
+    rate: 30,
 };
 
 /// Has a page publish a camera over WHIP.
 async fn publish(page: &Page, source: Source) {
-    let Source { codec, encodings } = source;
+    let Source {
+        codec,
+        encodings,
+        rate,
+    } = source;
     page.eval(&format!(
         "await (async () => {{
-           const video = {{ width: 960, height: 540, frameRate: 30 }};
+           const video = {{ width: 960, height: 540, frameRate: {rate} }};
            const stream = await navigator.mediaDevices.getUserMedia({{ video, audio: true }});
            const pc = window.pc = new RTCPeerConnection({{ bundlePolicy: 'max-bundle' }});
            pc.addTransceiver(stream.getAudioTracks()[0], {{ direction: 'sendonly' }});
@@ -137,30 +147,18 @@ impl Seen {
     }
 }
 
-/// What the publisher's encoder makes: less than the camera gives where the machine is too slow for it.
-#[derive(Clone, Copy, Debug)]
-struct Made {
-    lines: u64,
-    frames: u64,
-}
-
-impl Made {
-    /// Looks now, at the largest picture that it sends.
-    async fn at(publisher: &Page) -> Made {
-        let stats = publisher
-            .eval(
-                "await (async () => {
-                   const stats = [...(await window.pc.getStats()).values()];
-                   const sent = stats.filter(s => s.type === 'outbound-rtp' && s.kind === 'video');
-                   return sent.sort((a, b) => (b.frameHeight ?? 0) - (a.frameHeight ?? 0))[0] ?? {};
-                 })()",
-            )
-            .await;
-        Made {
-            lines: stats["frameHeight"].as_u64().unwrap_or(0),
-            frames: stats["framesEncoded"].as_u64().unwrap_or(0),
-        }
-    }
+/// The lines that the publisher's encoder makes: fewer than the camera gives where the machine is too slow for it.
+async fn lines_made(publisher: &Page) -> u64 {
+    let most = publisher
+        .eval(
+            "await (async () => {
+               const stats = [...(await window.pc.getStats()).values()];
+               const sent = stats.filter(s => s.type === 'outbound-rtp' && s.kind === 'video');
+               return Math.max(0, ...sent.map(s => s.frameHeight ?? 0));
+             })()",
+        )
+        .await;
+    most.as_u64().unwrap_or(0)
 }
 
 /// How much of the publisher's picture is shown.
@@ -186,9 +184,6 @@ impl Size {
             }
     }
 }
-
-/// Chromium's own test camera makes twenty frames a second where nothing is said.
-const THIRTY_A_SECOND: &str = "--use-fake-device-for-media-stream=fps=30";
 
 /// Between two looks at a picture that is waited for.
 const LOOK_EVERY_MS: u64 = 50;
@@ -217,6 +212,7 @@ fn open() -> LinkSpec {
 
 /// A publisher, a viewer at a network of its own, and one at none.
 struct Scene {
+    source: Source,
     server: Server,
     shaper: Shaper,
     publisher: Page,
@@ -229,7 +225,7 @@ struct Scene {
 async fn shows(page: &Page, publisher: &Page, size: Size) -> Result<(), String> {
     let (mut seen, mut made) = (0, 0);
     for _ in 0..PATIENCE_MS / LOOK_EVERY_MS {
-        made = Made::at(publisher).await.lines;
+        made = lines_made(publisher).await;
         let height = page.eval("document.querySelector('video').videoHeight");
         seen = height.await.as_u64().unwrap_or(0);
         if size.is(seen, made) {
@@ -244,12 +240,14 @@ async fn shows(page: &Page, publisher: &Page, size: Size) -> Result<(), String> 
 
 /// What both viewers saw in some seconds.
 struct Shown {
+    /// Pictures a second that are published.
+    rate: u64,
     /// At the beginning, and after each second.
     viewer: Vec<Seen>,
     /// At the beginning and the end.
     other: [Seen; 2],
-    /// The same.
-    made: [Made; 2],
+    /// What the publisher made then.
+    lines_made: [u64; 2],
 }
 
 impl Scene {
@@ -259,7 +257,8 @@ impl Scene {
         let browsers = Browsers::start();
         let shaper = Shaper::start(&server, down, open()).await;
         let lobby = server.url("/?room=elsewhere");
-        let publisher = browsers.open_with(&lobby, &[THIRTY_A_SECOND]).await;
+        let camera = format!("--use-fake-device-for-media-stream=fps={}", source.rate);
+        let publisher = browsers.open_with(&lobby, &[&camera]).await;
         publish(&publisher, source).await;
         let other = browsers.open(&lobby).await;
         watch(&other, "").await;
@@ -267,6 +266,7 @@ impl Scene {
         viewer.eval(&shaper.patch()).await;
         watch(&viewer, "").await;
         let scene = Scene {
+            source,
             server,
             shaper,
             publisher,
@@ -290,13 +290,19 @@ impl Scene {
     /// Lets so much time pass and says what was seen in it.
     async fn run(&self, title: &str, seconds: u64) -> Shown {
         println!("{title}");
-        let before = (Seen::at(&self.other).await, Made::at(&self.publisher).await);
+        let before = (
+            Seen::at(&self.other).await,
+            lines_made(&self.publisher).await,
+        );
         let mut viewer = vec![Seen::at(&self.viewer).await];
         for _ in 0..seconds {
             pass(1).await;
             viewer.push(Seen::at(&self.viewer).await);
         }
-        let after = (Seen::at(&self.other).await, Made::at(&self.publisher).await);
+        let after = (
+            Seen::at(&self.other).await,
+            lines_made(&self.publisher).await,
+        );
         for pair in viewer.windows(2) {
             let [one, next] = [&pair[0], &pair[1]];
             println!(
@@ -308,9 +314,10 @@ impl Scene {
             );
         }
         Shown {
+            rate: self.source.rate,
             viewer,
             other: [before.0, after.0],
-            made: [before.1, after.1],
+            lines_made: [before.1, after.1],
         }
     }
 
@@ -328,34 +335,40 @@ impl Shown {
         self.viewer[self.viewer.len() - 1].frozen_s - self.viewer[from].frozen_s
     }
 
-    /// Frames in the last seconds.
-    fn frames_of_last(&self, seconds: usize) -> u64 {
+    /// Frames in the last five seconds.
+    fn frames_of_last_five(&self) -> u64 {
         let last = self.viewer.len() - 1;
-        self.viewer[last].frames - self.viewer[last - seconds].frames
+        self.viewer[last].frames - self.viewer[last - 5].frames
+    }
+
+    /// Four of five pictures came in the last five seconds.
+    fn is_smooth(&self) -> bool {
+        self.frames_of_last_five() > 4 * self.rate
     }
 
     /// Whether the picture at the end is so much of what the publisher makes then.
     fn is(&self, size: Size) -> bool {
-        size.is(self.viewer[self.viewer.len() - 1].lines, self.made[1].lines)
+        size.is(self.viewer[self.viewer.len() - 1].lines, self.lines_made[1])
     }
 
     /// The other viewer has all of what the publisher makes, without a pause.
     fn check_others(&self) -> Result<(), String> {
-        let ([before, after], [made, made_then]) = (self.other, self.made);
-        let is_whole = |seen: &Seen, made: &Made| Size::Whole.is(seen.lines, made.lines);
+        let ([before, after], made) = (self.other, self.lines_made);
+        let seconds = self.viewer.len() as u64 - 1;
+        let is_whole = [before, after]
+            .iter()
+            .zip(made)
+            .all(|(seen, made)| Size::Whole.is(seen.lines, made));
         check(
-            is_whole(&before, &made) && is_whole(&after, &made_then) && after.lost == before.lost,
-            &format!(
-                "the other viewer's picture suffered: {before:?} {after:?} of {:?}",
-                self.made
-            ),
+            is_whole && after.lost == before.lost,
+            &format!("the other viewer's picture suffered: {before:?} {after:?} of {made:?} lines"),
         )?;
         let frozen_s = after.frozen_s - before.frozen_s;
-        let (seen, made) = (after.frames - before.frames, made_then.frames - made.frames);
+        let frames = after.frames - before.frames;
         check(
-            frozen_s < 0.5 && seen * 5 > made * 4,
+            frozen_s < 0.5 && 5 * frames > 4 * seconds * self.rate,
             &format!(
-                "the other viewer's picture stood still for {frozen_s:.2} s: {seen} frames of {made}"
+                "the other viewer saw {frames} frames in {seconds} s, frozen for {frozen_s:.2} s"
             ),
         )
     }
@@ -396,7 +409,7 @@ async fn a_step_down(source: Source) -> Result<(), String> {
     println!("frozen {frozen_s:.2} s in all, {late_s:.2} s after the fifth second");
     narrowed.check_others()?;
     check(frozen_s <= 1.0, &format!("frozen for {frozen_s:.2} s"))?;
-    let settled = late_s < 0.3 && !narrowed.is(Size::Whole) && narrowed.frames_of_last(5) > 120;
+    let settled = late_s < 0.3 && !narrowed.is(Size::Whole) && narrowed.is_smooth();
     check(settled, "it has not settled after five seconds")?;
     widened
 }
@@ -414,9 +427,8 @@ async fn a_narrow_path(source: Source) -> Result<(), String> {
     let frozen_s = narrow_path.frozen_s(0);
     narrow_path.check_others()?;
     check(frozen_s < 0.3, &format!("frozen for {frozen_s:.2} s"))?;
-    let is_smooth = narrow_path.frames_of_last(5) > 120;
     check(
-        narrow_path.is(Size::Smallest) && is_smooth,
+        narrow_path.is(Size::Smallest) && narrow_path.is_smooth(),
         "it is not low and smooth",
     )?;
     widened
@@ -475,7 +487,7 @@ async fn temporal_layers(source: Source) -> Result<(), String> {
     scene.end().await;
 
     shown.check_others()?;
-    let frames = shown.frames_of_last(5);
+    let frames = shown.frames_of_last_five();
     let is_slower = shown.is(Size::Whole) && (30..135).contains(&frames);
     check(is_slower, &format!("{frames} frames in five seconds"))
 }
