@@ -55,8 +55,7 @@ pub enum Intake {
 pub(super) struct FlockReport {
     pub(super) receivers: usize,
     pub(super) connected: usize,
-    pub(super) closed: usize,
-    /// The same by why.
+    /// Legs that are over, by why.
     pub(super) ends: BTreeMap<String, usize>,
     /// Receivers that no packet reached yet.
     pub(super) silent: usize,
@@ -79,6 +78,13 @@ pub(super) struct FlockReport {
     /// Of this thread.
     pub(super) cpu: Duration,
     pub(super) send_errors: u64,
+}
+
+impl FlockReport {
+    /// How many legs are over.
+    pub(super) fn closed(&self) -> usize {
+        self.ends.values().sum()
+    }
 }
 
 /// How somebody goes.
@@ -515,7 +521,6 @@ impl Pasture {
         for Sheep { leg, asked_at, .. } in self.sheep.iter().flatten() {
             let connected = leg.connected_at.filter(|_| leg.ended.is_none());
             if let Some(end) = leg.ended {
-                report.closed += 1;
                 *report.ends.entry(format!("{end:?}")).or_default() += 1;
             }
             for sent in &leg.sent {

@@ -250,10 +250,10 @@ impl<F: FnMut(News<'_>)> Stage<F> {
     async fn connect(&mut self, publishers: usize) {
         for _ in 0..CONNECT_SECONDS * 10 {
             let report = self.yard.flock.report().await;
-            let all_here = report.connected + report.closed >= report.receivers;
+            let all_here = report.connected + report.closed() >= report.receivers;
             if all_here
                 && report.publishers_connected >= publishers
-                && report.silent <= report.closed
+                && report.silent <= report.closed()
             {
                 return;
             }

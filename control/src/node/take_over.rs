@@ -73,7 +73,7 @@ impl Millrace {
                 return false;
             }
         };
-        let stood_still = frozen.since;
+        let still_since = frozen.since;
         if let Err(why) = request.commit(frozen) {
             warn!("the other program is gone, this one goes on: {why}");
             return false;
@@ -81,7 +81,7 @@ impl Millrace {
         let now = now();
         info!(
             took = ?now.saturating_duration_since(began),
-            media_stood_still = ?now.saturating_duration_since(stood_still),
+            media_stood_still = ?now.saturating_duration_since(still_since),
             "another program has taken over"
         );
         true
