@@ -173,14 +173,13 @@ enum Size {
 }
 
 impl Size {
-    /// Whether so many lines are this, of a picture that is made with `made` lines; encoders round.
+    /// Whether so many lines are this, of a picture that is made with `made` lines; encoders round a quarter.
     fn is(self, lines: u64, made: u64) -> bool {
-        let rounding = made / 32;
         lines > 0
             && match self {
-                Size::Smallest => lines * 4 <= made + 4 * rounding,
-                Size::Half => lines * 2 + 2 * rounding >= made,
-                Size::Whole => lines + rounding >= made,
+                Size::Smallest => (4 * lines).abs_diff(made) <= 4,
+                Size::Half => 2 * lines >= made,
+                Size::Whole => lines == made,
             }
     }
 }
