@@ -21,17 +21,18 @@ pub trait Node: Send + Sync + 'static {
     fn enter(&self, request: Enter) -> impl Future<Output = Result<Entered, Refusal>> + Send;
 
     /// A person who lost its WebSocket comes back within the grace time. The channel of the old
-    /// connection closes, if it is still there: that is how its door knows not to suspend them.
+    /// connection closes, if it is still there, and that visit's end is nobody's any more.
     ///
     /// # Errors
     /// [`Refusal::UnknownSession`] when the token is unknown or too old.
     fn resume(&self, token: &str) -> impl Future<Output = Result<Entered, Refusal>> + Send;
 
-    /// The person's WebSocket broke without a goodbye: keep their media for the grace time.
-    fn suspend(&self, person: &PersonId);
+    /// The person's WebSocket broke without a goodbye: keep their media for the grace time. Does
+    /// nothing when they are back already, on another visit.
+    fn suspend(&self, person: &PersonId, visit: Visit);
 
-    /// The person leaves: session, tracks and all.
-    fn leave(&self, person: &PersonId);
+    /// The person leaves: session, tracks and all. Does nothing when they are on another visit.
+    fn leave(&self, person: &PersonId, visit: Visit);
 
     /// Answers a person's offer: the first makes their session, later ones renegotiate it.
     ///
@@ -126,6 +127,11 @@ pub trait Node: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PersonId(pub String);
 
+/// One connection's time in a room, from when a person enters or comes back: it speaks for them until
+/// the next begins, which may be before its own end is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visit(pub u64);
+
 /// The last segment of a WHIP or WHEP resource's URL: random and unguessable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ResourceId(pub String);
@@ -146,6 +152,8 @@ pub struct Enter {
 pub struct Entered {
     /// Their id, public in the room.
     pub person: PersonId,
+    /// What this connection ends when it ends.
+    pub visit: Visit,
     /// The room.
     pub room: RoomName,
     /// Proves, after a broken connection, that this is the same person. Secret.

@@ -4,12 +4,12 @@ use signaling::camera::{CameraRequest, CameraView};
 use signaling::name::RoomName;
 use signaling::node::{
     Connect, Connected, Door, Enter, Entered, Node, PageOffer, Patch, Patched, PersonId, Refusal,
-    ResourceId, RoomDetail, RoomSummary, SourceKind,
+    ResourceId, RoomDetail, RoomSummary, SourceKind, Visit,
 };
 use signaling::quality::{Preference, Quality};
 
 use super::{Millrace, State};
-use crate::room::{ClientKind, EndReason, Entry};
+use crate::room::{ClientKind, Entry};
 
 impl Node for Millrace {
     async fn enter(&self, request: Enter) -> Result<Entered, Refusal> {
@@ -27,15 +27,16 @@ impl Node for Millrace {
         })
     }
 
-    fn suspend(&self, person: &PersonId) {
+    fn suspend(&self, person: &PersonId, visit: Visit) {
         self.decide(|state, now| {
-            state.people.remove(person);
-            state.rooms.handle_suspend(person, now);
+            if state.rooms.handle_suspend(person, visit, now) {
+                state.people.remove(person);
+            }
         });
     }
 
-    fn leave(&self, person: &PersonId) {
-        self.decide(|state, _| state.rooms.handle_leave(person, EndReason::Left));
+    fn leave(&self, person: &PersonId, visit: Visit) {
+        self.decide(|state, _| state.rooms.handle_goodbye(person, visit));
     }
 
     async fn offer(&self, person: &PersonId, offer: PageOffer) -> Result<String, Refusal> {
@@ -132,12 +133,14 @@ impl State {
         let events = self.channel(&entry.person);
         let Entry {
             person,
+            visit,
             room,
             resume_token,
             people,
         } = entry;
         Entered {
             person,
+            visit,
             room,
             resume_token,
             people,

@@ -84,6 +84,8 @@ async fn a_person_who_is_back_gets_a_new_channel_and_the_old_one_ends() {
     let mut back = node.resume(&ann.resume_token).await.unwrap();
     assert_eq!(back.person, ann.person);
     assert_eq!(ann.events.recv().await, None);
+    // A network that did not take what was sent is noticed only now.
+    node.suspend(&ann.person, ann.visit);
     node.say(&back.person, "here again");
     assert!(matches!(back.events.try_recv(), Ok(RoomEvent::Chat { .. })));
 }
@@ -151,6 +153,8 @@ async fn a_node_that_ends_says_so_to_everybody() {
     let told = ann.events.recv().await;
     assert!(matches!(told, Some(RoomEvent::Closed { .. })), "{told:?}");
     assert_eq!(ann.events.recv().await, None);
+    // A network that did not take what was sent is noticed only now.
+    node.suspend(&ann.person, ann.visit);
     assert_eq!(node.ready(), Err(Refusal::ShuttingDown.to_string()));
     assert_eq!(enter(&node, "Bob").await.err(), Some(Refusal::ShuttingDown));
     node.stop();

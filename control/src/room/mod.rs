@@ -100,6 +100,8 @@ pub struct Rooms {
     config: RoomsConfig,
     random: Box<dyn Random>,
     next_id: u64,
+    /// Visits of people that ever began.
+    visits: u64,
     /// Rooms that were ever made.
     groups: u64,
     rooms: BTreeMap<RoomName, Room>,
@@ -144,6 +146,7 @@ impl Rooms {
             workers: vec![Duty::default(); config.candidates.len()],
             relays: Relays::default(),
             next_id: config.first_id,
+            visits: 0,
             config,
             random,
             groups: 0,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use signaling::name::{PersonName, RoomName};
-use signaling::node::{Enter, PersonId, Refusal, ResourceId, RoomEvent, SourceKind};
+use signaling::node::{Enter, PersonId, Refusal, ResourceId, RoomEvent, SourceKind, Visit};
 
 use super::effect::{Effect, EndReason};
 use super::person::{Person, Presence};
@@ -21,6 +21,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(15);
 pub struct Entry {
     /// Their id.
     pub person: PersonId,
+    /// What ends with their connection.
+    pub visit: Visit,
     /// The room.
     pub room: RoomName,
     /// Proves who they are when they come back.
@@ -37,12 +39,14 @@ impl Rooms {
     pub fn handle_enter(&mut self, request: &Enter) -> Result<Entry, Refusal> {
         self.check_place(&request.room)?;
         let token = random::token(&mut *self.random);
+        let visit = self.begin_visit();
         let presence = Presence::Page {
             token: token.clone(),
+            visit,
         };
         let person = self.add_person(&request.room, request.name.clone(), presence);
         self.tokens.insert(Proof::of(&token), person.clone());
-        Ok(self.admit(person, request.room.clone(), token))
+        Ok(self.admit(person, visit, request.room.clone(), token))
     }
 
     /// A person whose WebSocket broke, or whose broken WebSocket nobody has noticed yet, is back.
@@ -55,32 +59,52 @@ impl Rooms {
             .get(&Proof::of(token))
             .cloned()
             .ok_or(Refusal::UnknownSession)?;
+        let visit = self.begin_visit();
         let known = self
             .people
             .get_mut(&person)
             .ok_or(Refusal::UnknownSession)?;
         known.presence = Presence::Page {
             token: token.to_owned(),
+            visit,
         };
         let (room, lost) = (known.room.clone(), known.untold_loss.take());
         if let Some(reason) = lost {
             let (person, event) = (person.clone(), RoomEvent::MediaLost { reason });
             self.effects.push_back(Effect::Notify { person, event });
         }
-        Ok(self.admit(person, room, token.to_owned()))
+        Ok(self.admit(person, visit, room, token.to_owned()))
     }
 
-    /// A person's WebSocket broke without a goodbye.
-    pub fn handle_suspend(&mut self, person: &PersonId, now: Instant) {
+    fn begin_visit(&mut self) -> Visit {
+        self.visits += 1;
+        Visit(self.visits)
+    }
+
+    /// A person's WebSocket broke without a goodbye; `false` when they are here by another already, or not at all.
+    pub fn handle_suspend(&mut self, person: &PersonId, visit: Visit, now: Instant) -> bool {
         let Some(person) = self.people.get_mut(person) else {
-            return;
+            return false;
         };
-        if let Presence::Page { token } = &mut person.presence {
-            let token = std::mem::take(token);
-            person.presence = Presence::Suspended {
-                token,
-                until: now + GRACE,
-            };
+        let Presence::Page { token, visit: last } = &mut person.presence else {
+            return false;
+        };
+        if *last != visit {
+            return false;
+        }
+        let token = std::mem::take(token);
+        let until = now + GRACE;
+        person.presence = Presence::Suspended { token, until };
+        true
+    }
+
+    /// A person says goodbye by their WebSocket, unless they are here by another already.
+    pub fn handle_goodbye(&mut self, id: &PersonId, visit: Visit) {
+        let is_last = self.people.get(id).is_some_and(
+            |person| matches!(person.presence, Presence::Page { visit: last, .. } if last == visit),
+        );
+        if is_last {
+            self.handle_leave(id, EndReason::Left);
         }
     }
 
@@ -97,7 +121,7 @@ impl Rooms {
             return;
         };
         match &person.presence {
-            Presence::Page { token } | Presence::Suspended { token, .. } => {
+            Presence::Page { token, .. } | Presence::Suspended { token, .. } => {
                 self.tokens.remove(&Proof::of(token));
             }
             Presence::Camera { .. } if !reason.is_known_to_desk() => {
@@ -273,7 +297,13 @@ impl Rooms {
     }
 
     /// Tells a person how things stand: who is there, and who speaks.
-    fn admit(&mut self, person: PersonId, room: RoomName, resume_token: String) -> Entry {
+    fn admit(
+        &mut self,
+        person: PersonId,
+        visit: Visit,
+        room: RoomName,
+        resume_token: String,
+    ) -> Entry {
         let known = self.rooms.get(&room);
         if let Some(room) = known.filter(|room| room.dominant.is_some()) {
             let (person, event) = (person.clone(), room.speaking_event());
@@ -282,6 +312,7 @@ impl Rooms {
         let people = self.people_views(&room);
         Entry {
             person,
+            visit,
             room,
             resume_token,
             people,
@@ -326,7 +357,9 @@ impl Rooms {
             let Some(person) = self.people.remove(&id) else {
                 continue;
             };
-            if let Presence::Page { token } | Presence::Suspended { token, .. } = person.presence {
+            if let Presence::Page { token, .. } | Presence::Suspended { token, .. } =
+                person.presence
+            {
                 self.tokens.remove(&Proof::of(&token));
             }
         }

@@ -7,7 +7,7 @@ use dataplane::id::{GroupId, SessionId, TrackId};
 use serde::{Deserialize, Serialize};
 use signaling::camera::CameraState;
 use signaling::name::{PersonName, RoomName};
-use signaling::node::{PersonId, RoomEvent, SourceKind};
+use signaling::node::{PersonId, RoomEvent, SourceKind, Visit};
 
 use super::data::Quota;
 
@@ -128,7 +128,7 @@ impl Presence {
 #[serde(from = "Carried", into = "Carried")]
 pub(super) enum Presence {
     /// By a WebSocket; this token proves, after it broke, that it is the same person.
-    Page { token: String },
+    Page { token: String, visit: Visit },
     /// The WebSocket broke; at `until` they are removed.
     Suspended { token: String, until: Instant },
     /// By a WHIP session, and as long as it lasts.
@@ -152,7 +152,9 @@ enum Carried {
 impl From<Presence> for Carried {
     fn from(presence: Presence) -> Carried {
         match presence {
-            Presence::Page { token } | Presence::Suspended { token, .. } => Carried::Page { token },
+            Presence::Page { token, .. } | Presence::Suspended { token, .. } => {
+                Carried::Page { token }
+            }
             Presence::Encoder => Carried::Encoder,
             Presence::Camera { .. } => Carried::Camera,
             Presence::Document { .. } => Carried::Document,
@@ -163,7 +165,11 @@ impl From<Presence> for Carried {
 impl From<Carried> for Presence {
     fn from(carried: Carried) -> Presence {
         match carried {
-            Carried::Page { token } => Presence::Page { token },
+            // Whoever restores it suspends them: no visit goes on in another process.
+            Carried::Page { token } => Presence::Page {
+                token,
+                visit: Visit(0),
+            },
             Carried::Encoder => Presence::Encoder,
             // Who takes over connects to it anew.
             Carried::Camera => Presence::Camera {

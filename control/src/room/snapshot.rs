@@ -125,7 +125,7 @@ impl Rooms {
         (rooms.next_id, rooms.groups) = (snapshot.next_id, snapshot.groups);
         rooms.people = snapshot.people;
         for (id, person) in &mut rooms.people {
-            if let Presence::Page { token } = &mut person.presence {
+            if let Presence::Page { token, .. } = &mut person.presence {
                 let token = std::mem::take(token);
                 rooms.tokens.insert(Proof::of(&token), id.clone());
                 let until = now + GRACE;

@@ -7,6 +7,7 @@ use control::firestore::message::Path;
 use dataplane::command::MediaKind;
 use dataplane::sim::reception::Reception;
 use serde_json::Value;
+use signaling::name::RoomName;
 
 use crate::call::Call;
 use crate::chaos::Mend;
@@ -180,30 +181,61 @@ impl World {
         }
     }
 
-    /// As many are in the rooms as believe that they are.
+    /// As many are in each room as believe that they are.
     fn assert_nobody_is_lost(&self) {
-        let (mut people, mut players) = (0, 0);
-        for person in self.people.values() {
-            let is_in = match &person.door {
-                Door::Page(page) => page.is_joined,
-                Door::Encoder(resource) | Door::Player(resource) => {
-                    let life = self.nodes[person.node].life;
-                    resource.as_ref().is_some_and(|its| its.life == life)
-                        && person.call.as_ref().is_some_and(|call| !call.is_over)
-                }
-                Door::Paper(paper) => !paper.answered.is_empty() && paper.error.is_empty(),
-            };
-            let watches = person.watches_one();
-            people += usize::from(is_in && !watches);
-            players += usize::from(is_in && watches);
+        let mut believed: BTreeMap<&RoomName, (usize, usize)> = BTreeMap::new();
+        for person in self.people.values().filter(|person| self.is_in(person)) {
+            let (people, players) = believed.entry(&person.room).or_default();
+            match person.watches_one() {
+                true => *players += 1,
+                false => *people += 1,
+            }
         }
-        let rooms = self.nodes.iter().flat_map(|node| node.rooms.summaries());
-        let (mut known, mut watching) = (0, 0);
-        for room in rooms {
-            known += room.people;
-            watching += room.viewers;
+        let mut known: BTreeMap<&RoomName, (usize, usize)> = BTreeMap::new();
+        let summaries = self.nodes.iter().map(|node| node.rooms.summaries());
+        let summaries: Vec<_> = summaries.flatten().collect();
+        for room in summaries
+            .iter()
+            .filter(|room| room.people + room.viewers > 0)
+        {
+            let (people, players) = known.entry(&room.room).or_default();
+            *people += room.people;
+            *players += room.viewers;
         }
-        assert_eq!((known, watching), (people, players), "people and players");
+        let names: BTreeSet<_> = known.keys().chain(believed.keys()).collect();
+        for name in names {
+            let (known, believed) = (known.get(*name), believed.get(*name));
+            if known != believed {
+                let all = self.people.values().filter(|person| person.room == **name);
+                let all: Vec<String> = all
+                    .map(|person| {
+                        format!(
+                            "{} in: {}\n{}",
+                            told(person),
+                            self.is_in(person),
+                            self.rooms_of(person)
+                        )
+                    })
+                    .collect();
+                panic!(
+                    "people and players of {name}: {known:?}, they believe {believed:?}: {}",
+                    all.join("\n")
+                );
+            }
+        }
+    }
+
+    /// Whether somebody believes to be in their room.
+    fn is_in(&self, person: &Person) -> bool {
+        match &person.door {
+            Door::Page(page) => page.is_joined,
+            Door::Encoder(resource) | Door::Player(resource) => {
+                let life = self.nodes[person.node].life;
+                resource.as_ref().is_some_and(|its| its.life == life)
+                    && person.call.as_ref().is_some_and(|call| !call.is_over)
+            }
+            Door::Paper(paper) => !paper.answered.is_empty() && paper.error.is_empty(),
+        }
     }
 
     /// What a page was told of its room is what is so.

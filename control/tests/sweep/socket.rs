@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control::room::{EndReason, Entry};
+use control::room::Entry;
 use signaling::node::{Enter, PersonId, Refusal, RoomEvent};
 use signaling::ws::{Action, Joined, Protocol};
 
@@ -86,18 +86,6 @@ impl Socket {
     fn is_stuck(&self, now: Instant) -> bool {
         self.stuck_until.is_some_and(|until| now < until)
     }
-
-    /// The socket ended; when the person is served by another one already, that is all.
-    fn on_ended(&mut self, end: impl FnOnce(&mut Protocol)) {
-        if self
-            .channel
-            .as_ref()
-            .is_some_and(|channel| channel.is_closed)
-        {
-            self.protocol.handle_events_ended();
-        }
-        end(&mut self.protocol);
-    }
 }
 
 impl World {
@@ -133,8 +121,8 @@ impl World {
             Frame::Ping | Frame::Pong => {
                 socket.protocol.handle_frame(now);
             }
-            Frame::Close(code) => socket.on_ended(|protocol| protocol.handle_close(code)),
-            Frame::Broken => socket.on_ended(Protocol::handle_broken),
+            Frame::Close(code) => socket.protocol.handle_close(code),
+            Frame::Broken => socket.protocol.handle_broken(),
         }
         self.pump(id);
     }
@@ -155,7 +143,7 @@ impl World {
                 socket.waits_since = None;
             } else if waits.is_some_and(|since| now >= since + SEND_WITHIN) {
                 socket.waits_since = None;
-                socket.on_ended(Protocol::handle_broken);
+                socket.protocol.handle_broken();
             }
             if let Some(channel) = socket.channel.as_mut().filter(|_| !is_stuck) {
                 while let Some(event) = channel.unread.pop_front() {
@@ -232,14 +220,15 @@ impl World {
             Action::Say { person, text } => {
                 self.decide(node, |rooms, _| rooms.handle_say(&person, &text));
             }
-            Action::Suspend(person) => {
-                self.nodes[node].people.remove(&person);
-                self.decide(node, |rooms, now| rooms.handle_suspend(&person, now));
+            Action::Suspend(person, visit) => {
+                let is_last =
+                    self.decide(node, |rooms, now| rooms.handle_suspend(&person, visit, now));
+                if is_last {
+                    self.nodes[node].people.remove(&person);
+                }
             }
-            Action::Leave(person) => {
-                self.decide(node, |rooms, _| {
-                    rooms.handle_leave(&person, EndReason::Left);
-                });
+            Action::Leave(person, visit) => {
+                self.decide(node, |rooms, _| rooms.handle_goodbye(&person, visit));
             }
         }
     }
@@ -249,6 +238,7 @@ impl World {
             self.open_channel(id, node, &entry.person);
             Joined {
                 person: entry.person,
+                visit: entry.visit,
                 room: entry.room,
                 resume_token: entry.resume_token,
                 people: entry.people,

@@ -22,7 +22,7 @@ use crate::camera::{CameraRequest, CameraView};
 use crate::name::RoomName;
 use crate::node::{
     Connect, Connected, Enter, Entered, Node, PageOffer, Patch, Patched, PersonId, Refusal,
-    ResourceId, RoomDetail, RoomSummary, SourceKind,
+    ResourceId, RoomDetail, RoomSummary, SourceKind, Visit,
 };
 use crate::quality::{Preference, Quality};
 use crate::sdp::fuzz::accept_all;
@@ -193,6 +193,7 @@ impl Everything {
     fn entered(room: RoomName) -> Entered {
         Entered {
             person: PersonId("p1".to_owned()),
+            visit: Visit(1),
             room,
             resume_token: "secret".to_owned(),
             people: Vec::new(),
@@ -210,9 +211,9 @@ impl Node for Everything {
         Err(Refusal::UnknownSession)
     }
 
-    fn suspend(&self, _person: &PersonId) {}
+    fn suspend(&self, _person: &PersonId, _visit: Visit) {}
 
-    fn leave(&self, _person: &PersonId) {}
+    fn leave(&self, _person: &PersonId, _visit: Visit) {}
 
     async fn offer(&self, _person: &PersonId, page: PageOffer) -> Result<String, Refusal> {
         Ok(accept_all(&page.offer).to_sdp(&page.offer))

@@ -136,18 +136,10 @@ impl<N: Node> Connection<N> {
                 self.protocol.handle_frame(now);
             }
             Some(Ok(Message::Close(frame))) => {
-                self.on_ended(|protocol| protocol.handle_close(frame.map(|frame| frame.code)));
+                self.protocol.handle_close(frame.map(|frame| frame.code));
             }
-            Some(Err(_)) | None => self.on_ended(Protocol::handle_broken),
+            Some(Err(_)) | None => self.protocol.handle_broken(),
         }
-    }
-
-    /// The socket ended; when the person is served by another one already, that is all.
-    fn on_ended(&mut self, end: impl FnOnce(&mut Protocol)) {
-        if self.events.as_ref().is_some_and(mpsc::Receiver::is_closed) {
-            self.protocol.handle_events_ended();
-        }
-        end(&mut self.protocol);
     }
 
     fn on_reply(&mut self, reply: Reply) {
@@ -155,6 +147,7 @@ impl<N: Node> Connection<N> {
             Reply::Entered(Ok(entered)) => {
                 let Entered {
                     person,
+                    visit,
                     room,
                     resume_token,
                     people,
@@ -163,6 +156,7 @@ impl<N: Node> Connection<N> {
                 self.events = Some(events);
                 self.protocol.handle_entered(Ok(Joined {
                     person,
+                    visit,
                     room,
                     resume_token,
                     people,
@@ -192,7 +186,7 @@ impl<N: Node> Connection<N> {
             };
             if !sent {
                 open = false;
-                self.on_ended(Protocol::handle_broken);
+                self.protocol.handle_broken();
             }
         }
     }
@@ -232,8 +226,8 @@ impl<N: Node> Connection<N> {
                 muted,
             } => node.mute(&person, source, muted),
             Action::Say { person, text } => node.say(&person, &text),
-            Action::Suspend(person) => node.suspend(&person),
-            Action::Leave(person) => node.leave(&person),
+            Action::Suspend(person, visit) => node.suspend(&person, visit),
+            Action::Leave(person, visit) => node.leave(&person, visit),
             Action::Send(_) | Action::Ping | Action::Close(..) | Action::Drop => {}
         }
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::protocol::{Action, Joined, Protocol};
 use crate::camera::CameraState;
 use crate::name::PersonName;
-use crate::node::{Person, PersonId, Refusal, RoomEvent, SourceKind, Track, TrackKind};
+use crate::node::{Person, PersonId, Refusal, RoomEvent, SourceKind, Track, TrackKind, Visit};
 use crate::quality::Quality;
 
 /// Ends what happens next: no UTF-8 has it.
@@ -131,6 +131,7 @@ impl Talk {
                 assert_eq!(self.inside.replace(person.clone()), None, "let in twice");
                 self.protocol.handle_entered(Ok(Joined {
                     people: vec![someone(&person)],
+                    visit: Visit(self.people as u64),
                     person,
                     room: "tea".parse().expect("a room's name"),
                     resume_token: "secret".to_owned(),
@@ -151,7 +152,7 @@ impl Talk {
                 Action::Mute { person, .. }
                 | Action::Prefer { person, .. }
                 | Action::Say { person, .. } => self.assert_inside(&person),
-                Action::Suspend(person) | Action::Leave(person) => {
+                Action::Suspend(person, _) | Action::Leave(person, _) => {
                     self.assert_inside(&person);
                     self.inside = None;
                 }

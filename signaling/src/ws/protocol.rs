@@ -12,7 +12,7 @@ use super::message::{
 };
 use crate::doors::IceServer;
 use crate::name::{PersonName, RoomName};
-use crate::node::{PageOffer, Person, PersonId, Refusal, RoomEvent, SourceKind};
+use crate::node::{PageOffer, Person, PersonId, Refusal, RoomEvent, SourceKind, Visit};
 use crate::quality::Preference;
 use crate::sdp::Offer;
 
@@ -101,9 +101,9 @@ pub enum Action {
         text: String,
     },
     /// Tell the node that the person may come back.
-    Suspend(PersonId),
+    Suspend(PersonId, Visit),
     /// Tell the node that the person is gone.
-    Leave(PersonId),
+    Leave(PersonId, Visit),
     /// Send a text frame.
     Send(String),
     /// Send a ping.
@@ -119,6 +119,8 @@ pub enum Action {
 pub struct Joined {
     /// Who.
     pub person: PersonId,
+    /// What ends with this socket.
+    pub visit: Visit,
     /// Where.
     pub room: RoomName,
     /// What `resume` needs.
@@ -138,6 +140,7 @@ enum State {
     /// In the room. `offer` is the number of the one that the node works on.
     Joined {
         person: PersonId,
+        visit: Visit,
         offer: Option<u64>,
     },
     /// Nothing follows.
@@ -254,6 +257,7 @@ impl Protocol {
                 self.actions.push_back(Action::Send(to_text(&message)));
                 self.state = State::Joined {
                     person: joined.person,
+                    visit: joined.visit,
                     offer: None,
                 };
             }
@@ -262,10 +266,12 @@ impl Protocol {
             }
             // Who cannot know the token cannot come back.
             (State::Abandoned { resuming: false }, Ok(joined)) => {
-                self.actions.push_back(Action::Leave(joined.person));
+                self.actions
+                    .push_back(Action::Leave(joined.person, joined.visit));
             }
             (State::Abandoned { resuming: true }, Ok(joined)) => {
-                self.actions.push_back(Action::Suspend(joined.person));
+                self.actions
+                    .push_back(Action::Suspend(joined.person, joined.visit));
             }
             (State::Abandoned { .. }, Err(_)) => {}
             (State::Waiting { .. } | State::Joined { .. } | State::Over, _) => {
@@ -360,7 +366,7 @@ impl Protocol {
                 self.actions
                     .push_back(Action::Close(CloseCode::Normal, String::new()));
             }
-            (State::Joined { person, offer }, ClientMessage::Offer(message)) => {
+            (State::Joined { person, offer, .. }, ClientMessage::Offer(message)) => {
                 let action = on_offer(person, offer, message);
                 self.actions.push_back(action);
             }
@@ -422,11 +428,11 @@ impl Protocol {
             State::Entering { resuming } => State::Abandoned {
                 resuming: resuming && !goodbye,
             },
-            State::Joined { person, .. } => {
+            State::Joined { person, visit, .. } => {
                 let action = if goodbye {
-                    Action::Leave(person)
+                    Action::Leave(person, visit)
                 } else {
-                    Action::Suspend(person)
+                    Action::Suspend(person, visit)
                 };
                 self.actions.push_back(action);
                 State::Over

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::protocol::{Action, CloseCode, Joined, Protocol};
-use crate::node::{PersonId, Refusal};
+use crate::node::{PersonId, Refusal, Visit};
 
 fn second(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -24,6 +24,7 @@ fn joined(start: Instant) -> Protocol {
     protocol.handle_text(start, r#"{"type":"join","room":"tea","name":"Ada"}"#);
     protocol.handle_entered(Ok(Joined {
         person: PersonId("p1".to_owned()),
+        visit: Visit(1),
         room: "tea".parse().unwrap(),
         resume_token: "secret".to_owned(),
         people: Vec::new(),
@@ -72,7 +73,7 @@ fn a_client_that_answers_no_two_pings_is_dropped_and_may_come_back() {
     protocol.handle_timeout(start + second(30));
     assert!(matches!(
         actions(&mut protocol)[..],
-        [Action::Suspend(_), Action::Drop]
+        [Action::Suspend(..), Action::Drop]
     ));
     assert!(protocol.is_over());
 }
@@ -88,7 +89,7 @@ fn fifty_frames_in_any_second_are_the_most() {
     let last = start + Duration::from_millis(20) * 499;
     assert!(!protocol.handle_frame(last + Duration::from_millis(10)));
     let [
-        Action::Leave(_),
+        Action::Leave(..),
         Action::Send(_),
         Action::Close(CloseCode::TooMuch, _),
     ] = actions(&mut protocol)[..]
@@ -102,7 +103,7 @@ fn nothing_follows_the_end() {
     let start = Instant::now();
     let mut protocol = joined(start);
     protocol.handle_close(Some(1000));
-    assert!(matches!(actions(&mut protocol)[..], [Action::Leave(_)]));
+    assert!(matches!(actions(&mut protocol)[..], [Action::Leave(..)]));
     protocol.handle_text(start, r#"{"type":"chat","text":"hello?"}"#);
     protocol.handle_binary(start);
     protocol.handle_answered(&Err(Refusal::ShuttingDown));

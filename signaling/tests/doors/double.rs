@@ -9,7 +9,7 @@ use signaling::camera::{
 use signaling::name::RoomName;
 use signaling::node::{
     Connect, Connected, Enter, Entered, Node, PageOffer, Patch, Patched, Person, PersonId, Refusal,
-    ResourceId, RoomDetail, RoomEvent, RoomSummary, SourceKind, Track, TrackKind,
+    ResourceId, RoomDetail, RoomEvent, RoomSummary, SourceKind, Track, TrackKind, Visit,
 };
 use signaling::quality::{Preference, Quality};
 use tokio::sync::{mpsc, watch};
@@ -83,6 +83,7 @@ impl Double {
         *self.events.lock().unwrap() = Some(sender);
         Entered {
             person: PersonId("p1".to_owned()),
+            visit: Visit(1),
             room,
             resume_token: TOKEN.to_owned(),
             people: vec![person(name)],
@@ -146,11 +147,11 @@ impl Node for Double {
         self.answer(entered).await
     }
 
-    fn suspend(&self, person: &PersonId) {
+    fn suspend(&self, person: &PersonId, _visit: Visit) {
         self.note(format!("suspend {}", person.0));
     }
 
-    fn leave(&self, person: &PersonId) {
+    fn leave(&self, person: &PersonId, _visit: Visit) {
         self.note(format!("leave {}", person.0));
     }
 

@@ -264,7 +264,7 @@ fn a_broken_websocket_has_15_seconds() {
     let entry = world.enter("r", "Ann").unwrap();
     world.offer(&entry.person, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
     world.effects();
-    world.rooms.handle_suspend(&entry.person, world.now);
+    world.suspend(&entry);
     assert_eq!(
         world.rooms.poll_timeout(),
         Some(world.now + Duration::from_secs(15))
@@ -278,11 +278,32 @@ fn a_broken_websocket_has_15_seconds() {
     world.wait(Duration::from_secs(60));
     assert_eq!(world.effects(), [""; 0]);
 
-    world.rooms.handle_suspend(&entry.person, world.now);
+    world.suspend(&back);
     world.wait(Duration::from_secs(15));
     assert_eq!(world.effects(), ["#0 close", "ended grace_over", "dismiss"]);
     let late = world.rooms.handle_resume(&entry.resume_token);
     assert_eq!(late, Err(Refusal::UnknownSession));
+    world.assert_empty();
+}
+
+#[test]
+fn a_websocket_that_ends_after_its_person_came_back_by_another_ends_nothing() {
+    let mut world = World::new();
+    let entry = world.enter("r", "Ann").unwrap();
+    let back = world.rooms.handle_resume(&entry.resume_token).unwrap();
+    world.effects();
+    assert!(!world.suspend(&entry), "the visit was over");
+    world.rooms.handle_goodbye(&entry.person, entry.visit);
+    world.wait(Duration::from_secs(60));
+    assert_eq!(world.effects(), [""; 0]);
+
+    assert!(world.suspend(&back));
+    // By then it is too late for a goodbye: they may be on their way back.
+    world.rooms.handle_goodbye(&back.person, back.visit);
+    assert_eq!(world.effects(), [""; 0]);
+    let again = world.rooms.handle_resume(&entry.resume_token).unwrap();
+    world.rooms.handle_goodbye(&again.person, again.visit);
+    assert_eq!(world.effects(), ["dismiss"]);
     world.assert_empty();
 }
 

@@ -94,6 +94,12 @@ impl World {
         self.rooms.handle_enter(&request)
     }
 
+    /// The WebSocket of this visit breaks.
+    fn suspend(&mut self, entry: &Entry) -> bool {
+        let now = self.now;
+        self.rooms.handle_suspend(&entry.person, entry.visit, now)
+    }
+
     /// Enters `room` and forgets what that led to.
     fn entered(&mut self, room: &str, name: &str) -> PersonId {
         let person = self.enter(room, name).unwrap().person;

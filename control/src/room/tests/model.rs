@@ -7,7 +7,7 @@ use dataplane::id::{SenderId, TrackId};
 use signaling::node::ResourceId;
 
 use super::super::session::Receiver;
-use super::super::{CameraStreams, EndReason, Request, RequestKind};
+use super::super::{CameraStreams, Request, RequestKind};
 use super::*;
 use crate::camera::stream::{CameraCodec, Stream};
 
@@ -283,16 +283,22 @@ impl Day {
             (0 | 1, _) => self.people.extend(self.world.enter(room, "X")),
             (2..=5, Some(person)) => self.offer(&person.person),
             (6, Some(person)) if self.below(2) == 0 => {
-                self.world
-                    .rooms
-                    .handle_leave(&person.person, EndReason::Left);
+                let rooms = &mut self.world.rooms;
+                rooms.handle_goodbye(&person.person, person.visit);
             }
-            (6, Some(person)) => self
-                .world
-                .rooms
-                .handle_suspend(&person.person, self.world.now),
+            (6, Some(person)) => {
+                let now = self.world.now;
+                let rooms = &mut self.world.rooms;
+                rooms.handle_suspend(&person.person, person.visit, now);
+            }
             (7, Some(person)) => {
-                let _ = self.world.rooms.handle_resume(&person.resume_token);
+                let rooms = &mut self.world.rooms;
+                if let Ok(back) = rooms.handle_resume(&person.resume_token) {
+                    // The socket that they had ends only now.
+                    rooms.handle_goodbye(&person.person, person.visit);
+                    self.people.retain(|known| known.person != back.person);
+                    self.people.push(back);
+                }
             }
             (8, _) => self.connect(room),
             (9, _) => {
