@@ -89,6 +89,12 @@ pub enum SceneError {
     /// The system would not let it begin.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// The process that was looked at is gone.
+    #[error("the node, process {0}, has ended")]
+    NodeEnded(u32),
+    /// What the node holds cannot be known.
+    #[error("the node does not answer when it is asked for its metrics")]
+    NoMetrics,
 }
 
 /// What a load tells while it runs.

@@ -11,7 +11,7 @@ use dataplane::sim::network::Rng;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::door::{Comer, DoorError, Member, Place, Yard};
 use super::flock::{Farewell, Flock, Intake, LegId};
@@ -36,6 +36,9 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 /// After the last has gone: consent of those who went in silence expires after 30 s (RFC 7675), and
 /// an encoder's place in its room is kept for as long again.
 const REST: Duration = Duration::from_secs(75);
+
+/// How long the node may take to say what it holds.
+const PAGE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Bytes of the longest page of metrics.
 const METRICS_BYTES_MAX: usize = 1 << 20;
@@ -202,7 +205,8 @@ impl fmt::Display for Sample {
 ///
 /// # Errors
 ///
-/// When it cannot begin: no door, no process.
+/// When it cannot begin, for want of a door or a process, and when it cannot go on: the node ended or does not say
+/// what it holds.
 pub async fn run(config: SoakConfig, mut tell: impl FnMut(&Sample)) -> Result<Soaked, SceneError> {
     raise_file_limit();
     let terms = Terms {
@@ -234,11 +238,11 @@ pub async fn run(config: SoakConfig, mut tell: impl FnMut(&Sample)) -> Result<So
         soaked: Soaked::default(),
         config,
     };
-    soak.soaked.before = soak.meter.sample().await;
+    soak.soaked.before = soak.meter.sample().await?;
     soak.publish().await?;
-    soak.come_and_go(&mut tell).await;
+    soak.come_and_go(&mut tell).await?;
     soak.empty().await;
-    soak.soaked.after = soak.meter.sample().await;
+    soak.soaked.after = soak.meter.sample().await?;
     tell(&soak.soaked.after);
     Ok(soak.soaked)
 }
@@ -291,7 +295,7 @@ impl Soak {
         Ok(())
     }
 
-    async fn come_and_go(&mut self, tell: &mut impl FnMut(&Sample)) {
+    async fn come_and_go(&mut self, tell: &mut impl FnMut(&Sample)) -> Result<(), SceneError> {
         let began = now();
         let between = Duration::from_secs_f64(1.0 / self.config.joins_per_second.max(0.001));
         let mut pace = interval(between);
@@ -309,7 +313,7 @@ impl Soak {
                 }
                 Some(joined) = joins.join_next() => self.on_joined(joined.ok()),
                 _ = sampling.tick() => {
-                    let sample = self.meter.sample().await;
+                    let sample = self.meter.sample().await?;
                     tell(&sample);
                     self.soaked.samples.push(sample);
                 }
@@ -318,6 +322,7 @@ impl Soak {
         while let Some(joined) = joins.join_next().await {
             self.on_joined(joined.ok());
         }
+        Ok(())
     }
 
     /// One comes: every tenth as a person who speaks and shows a picture too, the others as viewers.
@@ -421,8 +426,12 @@ impl Meter {
         }
     }
 
-    async fn sample(&self) -> Sample {
-        let page = self.page().await.unwrap_or_default();
+    async fn sample(&self) -> Result<Sample, SceneError> {
+        // One that ended and that nobody has asked about yet has no memory.
+        let usage = Usage::of(self.pid).filter(|usage| usage.rss_bytes > 0);
+        let usage = usage.ok_or(SceneError::NodeEnded(self.pid))?;
+        let page = timeout(PAGE_WITHIN, self.page()).await.ok().flatten();
+        let page = page.ok_or(SceneError::NoMetrics)?;
         let sum = |name: &str| -> f64 {
             let values = page.lines().filter_map(|line| {
                 let rest = line.strip_prefix(name)?;
@@ -432,14 +441,14 @@ impl Meter {
             });
             values.sum()
         };
-        Sample {
+        Ok(Sample {
             at_s: now().saturating_duration_since(self.began).as_secs_f64(),
-            rss_bytes: Usage::of(self.pid).unwrap_or_default().rss_bytes as f64,
+            rss_bytes: usage.rss_bytes as f64,
             descriptors: descriptors_of(self.pid).unwrap_or(0) as f64,
             sessions: sum("millrace_sessions"),
             timers: sum("millrace_worker_timers"),
             objects: sum("millrace_worker_objects"),
-        }
+        })
     }
 
     /// A connection of its own for each look: one that is kept would be a descriptor.
@@ -487,6 +496,18 @@ mod tests {
         left.after.descriptors = 12.0;
         left.parted_silent = 11;
         assert_eq!(left.complaints().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_ended_or_says_nothing_is_an_error_and_not_a_node_that_holds_nothing() {
+        let meter = |pid| Meter {
+            pid,
+            url: "http://127.0.0.1:1/metrics".to_owned(),
+            began: now(),
+        };
+        let (gone, silent) = (meter(u32::MAX), meter(std::process::id()));
+        assert!(matches!(gone.sample().await, Err(SceneError::NodeEnded(_))));
+        assert!(matches!(silent.sample().await, Err(SceneError::NoMetrics)));
     }
 
     #[test]
