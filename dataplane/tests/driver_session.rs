@@ -1,5 +1,5 @@
 //! A session over real sockets: a check, the DTLS handshake, and the end, on both drivers and over
-//! both transports; and what becomes of sessions whose worker fails.
+//! both transports; and what becomes of sessions whose worker fails, or is sent ClientHellos without end.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,6 +8,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dataplane::command::{Command, DtlsRole, DtlsSpec, Fingerprint, IceSpec, SessionSpec};
@@ -136,6 +137,11 @@ fn now() -> Instant {
     Instant::now()
 }
 
+#[expect(clippy::disallowed_methods, reason = "this client lives in real time")]
+fn rest() {
+    thread::sleep(Duration::from_millis(1));
+}
+
 fn ufrag(session: SessionId) -> String {
     format!("node{}", session.0)
 }
@@ -171,7 +177,7 @@ fn start(driver: DriverChoice, workers: usize) -> (Dataplane, Receiver<(usize, E
     .unwrap_or_else(|error| panic!("this test needs both drivers: {error}"))
 }
 
-/// A client whose session is up.
+/// A client of the worker.
 struct Client {
     session: SessionId,
     wire: Wire,
@@ -179,7 +185,8 @@ struct Client {
 }
 
 impl Client {
-    fn connect(dataplane: &Dataplane, worker: usize, session: SessionId, over: &str) -> Client {
+    /// One whose address is proven, and whose handshake has not begun.
+    fn open(dataplane: &Dataplane, worker: usize, session: SessionId, over: &str) -> Client {
         let port = dataplane.workers()[worker].port;
         let own = Certificate::generate().unwrap();
         let open = Command::Open(Box::new(spec(session, &own)));
@@ -195,6 +202,12 @@ impl Client {
         };
         // The worker takes commands before packets, so the check finds its session.
         client.check();
+        client
+    }
+
+    /// One whose session is up.
+    fn connect(dataplane: &Dataplane, worker: usize, session: SessionId, over: &str) -> Client {
+        let mut client = Client::open(dataplane, worker, session, over);
         loop {
             client.flush();
             match client.dtls.poll_event() {
@@ -273,6 +286,52 @@ fn a_client_connects_and_leaves_over_tcp_and_io_uring() {
 #[test]
 fn a_client_connects_and_leaves_over_tcp_and_plain_sockets() {
     session_over(DriverChoice::Msg, "tcp");
+}
+
+/// Somebody whose address is proven sends five ClientHellos each millisecond, and nothing else.
+fn hellos_without_end(driver: DriverChoice) {
+    let (dataplane, mut events) = start(driver, 1);
+    let mut there = Client::connect(&dataplane, 0, SessionId(1), "udp");
+    let mut flooder = Client::open(&dataplane, 0, SessionId(2), "udp");
+    let hello = flooder.dtls.poll_transmit().unwrap();
+    thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            for _ in 0..1_000 {
+                for _ in 0..5 {
+                    flooder.wire.send(&hello);
+                }
+                rest();
+            }
+        });
+        let mut newcomers = Vec::new();
+        while !flood.is_finished() {
+            // Who is there is answered, and who comes gets keys.
+            there.check();
+            if newcomers.len() < 5 {
+                let session = SessionId(3 + newcomers.len() as u64);
+                newcomers.push(Client::connect(&dataplane, 0, session, "udp"));
+            }
+        }
+        assert_eq!(newcomers.len(), 5, "{driver}");
+    });
+    for session in [1, 3, 4, 5, 6, 7] {
+        let (_, connected) = next_event(&mut events);
+        assert!(
+            matches!(connected, Event::Connected { session: its, .. } if its == SessionId(session)),
+            "{driver}: {connected:?}"
+        );
+    }
+    dataplane.shutdown();
+}
+
+#[test]
+fn t_20_hellos_without_end_keep_nobody_out_on_io_uring() {
+    hellos_without_end(DriverChoice::Uring);
+}
+
+#[test]
+fn t_20_hellos_without_end_keep_nobody_out_on_plain_sockets() {
+    hellos_without_end(DriverChoice::Msg);
 }
 
 #[test]
