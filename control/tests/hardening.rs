@@ -194,8 +194,8 @@ impl Node {
         answer
     }
 
-    /// An encoder publishes picture and sound, and two players watch.
-    fn watched(&self) -> Row {
+    /// An encoder publishes picture and sound, and two players watch for so long, while `meanwhile` goes on.
+    fn watched(&self, seconds: u32, meanwhile: impl FnOnce() + Send) -> Row {
         let endpoint = |door| format!("http://{}/v1/rooms/{{room}}/{door}", self.address);
         let shaped = |kind, shape: &str| Media::Shaped(kind, shape.parse().unwrap());
         let config = SceneConfig {
@@ -217,31 +217,37 @@ impl Node {
             decrypt_every: 1,
             intake: Intake::Single,
             joins_per_second: 40.0,
-            seconds: 1,
+            seconds,
             until_full: false,
             pid: None,
             core: None,
         };
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let mut measured = None;
-        let tell = |news: News<'_>| {
-            if let News::Measured(row) = news {
-                measured = Some(row.clone());
-            }
-        };
-        runtime.block_on(run(config, tell)).unwrap();
-        measured.expect("one step is measured")
-    }
-
-    /// Watches it serve, asks for its pages, and lets it end in order. Returns what it counted and what it said.
-    fn serves(mut self) -> (String, String) {
-        let row = self.watched();
+        let (mut measured, mut meanwhile) = (None, Some(meanwhile));
+        std::thread::scope(|scope| {
+            let tell = |news: News<'_>| match news {
+                // After each second that is measured.
+                News::Progress(line) if line.contains(" s: ") => {
+                    meanwhile.take().map(|act| scope.spawn(act));
+                }
+                News::Progress(_) => {}
+                News::Measured(row) => measured = Some(row.clone()),
+            };
+            runtime.block_on(run(config, tell)).unwrap();
+        });
+        let row = measured.expect("one step is measured");
         assert_eq!(
             (row.connected, row.silent, row.failures),
             (2, 0, 0),
             "{row:?}"
         );
         assert!(row.packets_per_second > 100.0, "{row:?}");
+        row
+    }
+
+    /// Watches it serve, asks for its pages, and lets it end in order. Returns what it counted and what it said.
+    fn serves(mut self) -> (String, String) {
+        self.watched(1, || ());
         for path in ["/", "/readyz", "/v1/rooms", "/r/tea"] {
             let answer = self.get(path);
             assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
@@ -312,6 +318,23 @@ fn what_the_node_calls_is_in_the_list_with_io_uring() {
 fn what_the_node_calls_is_in_the_list_with_plain_sockets() {
     let (metrics, _) = Node::start(&only(&container_calls()), &["--driver", "msg"]).serves();
     assert!(metrics.contains("driver=\"msg\""), "{metrics}");
+}
+
+#[test]
+fn what_a_take_over_calls_is_in_the_list() {
+    let filter = only(&container_calls());
+    let socket = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hardening.socket");
+    let flags = ["--upgrade-socket", socket.to_str().unwrap()];
+    let mut old = Node::start(&filter, &flags);
+    let mut next = None;
+    let row = old.watched(4, || {
+        next = Some(Node::start(&filter, &[&flags[..], &["upgrade"]].concat()));
+    });
+    assert!(row.loss <= 0.0 && row.repeated == 0, "{row:?}");
+    let next = next.unwrap();
+    assert!(old.child.wait().unwrap().success(), "replaced, it ends");
+    assert_eq!(next.address, old.address);
+    next.serves();
 }
 
 #[test]
