@@ -81,7 +81,7 @@ impl Plan {
             reports_apart: if weight == Weight::Packets { 1 } else { 10 },
             turn: match weight {
                 Weight::Packets => Duration::ZERO,
-                Weight::Signalling => Duration::from_millis(500),
+                Weight::Signalling => Duration::from_secs(2),
             },
             pause,
             span,
