@@ -16,6 +16,9 @@ const EPOCH: Stamp = Stamp(1_700_000_000_000_000);
 /// The database takes about one sustained write a second of a document.
 const WRITE_GAP: Duration = Duration::from_secs(1);
 
+/// Nodes have heard of a clock that was put forward by then. Before, one that has reads dates of one that has not.
+const CLOCK_HEARD_WITHIN: Duration = Duration::from_secs(60);
+
 /// Who writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
@@ -30,6 +33,8 @@ pub(crate) struct Database {
     /// Since the beginning, by its own clock, which can be put forward.
     now: Duration,
     ahead: Duration,
+    /// When it was put forward last.
+    stepped_at: Option<Duration>,
     last: Stamp,
     /// When a node last wrote a document, by which connection, and whether it deleted it.
     written: BTreeMap<Path, (Stamp, Way, bool)>,
@@ -53,6 +58,7 @@ impl Database {
     /// Somebody puts its clock forward.
     pub(crate) fn step_clock(&mut self, by: Duration) {
         self.ahead += by;
+        self.stepped_at = Some(self.now);
     }
 
     /// What time it is there.
@@ -105,7 +111,7 @@ impl Database {
     }
 
     /// A node cannot know what it wrote before it lost its connection or its life, nor when another deleted
-    /// what it finds gone.
+    /// what it finds gone, nor what time it is when the clock has just been put forward.
     fn check_gap(&mut self, stamp: Stamp, way: Way, write: &Write) {
         let path = &write.path;
         let is_over = matches!(write.change, Change::Delete);
@@ -113,7 +119,9 @@ impl Database {
         let is_known =
             |last: Way, is_over: bool| last == way || (last.node != way.node && !is_over);
         let last = last.filter(|(_, last, is_over)| is_known(*last, *is_over));
-        if let Some((last, ..)) = last {
+        let stepped_at = self.stepped_at;
+        let knows_time = stepped_at.is_none_or(|at| self.now >= at + CLOCK_HEARD_WITHIN);
+        if let Some((last, ..)) = last.filter(|_| knows_time) {
             let gap = stamp.since(last);
             assert!(
                 gap >= WRITE_GAP,
