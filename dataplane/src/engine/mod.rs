@@ -301,10 +301,11 @@ impl Engine {
     /// [`BURST_BYTES_MAX`](crate::limits::BURST_BYTES_MAX) bytes.
     pub fn poll_transmit(&mut self, now: Instant, slot: &mut [u8]) -> Option<Transmit> {
         self.wake_subscribers(now);
-        let transmit = match self.outbox.poll(slot) {
-            Some(control) => control,
-            None => self.poll_media(now, slot)?,
-        };
+        let control = self.outbox.poll(slot);
+        let transmit = control
+            .or_else(|| self.poll_media(now, slot))
+            // Video that is left out instead of sent is followed by a request for a key frame.
+            .or_else(|| self.outbox.poll(slot))?;
         self.counters.bursts_sent += 1;
         self.counters.datagrams_sent += transmit.segments() as u64;
         self.counters.bytes_sent += transmit.len as u64;
