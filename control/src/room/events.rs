@@ -62,31 +62,42 @@ impl Rooms {
         if let Some(duty) = self.workers.get_mut(worker) {
             duty.handle_failure(now);
         }
-        let on_it = |(id, session): (&SessionId, &Session)| {
-            (session.worker == worker).then_some((session.origin.client, *id))
-        };
-        let mut lost: Vec<(ClientKind, SessionId)> =
-            self.sessions.iter().filter_map(on_it).collect();
         self.end_relays_to(worker);
+        let lost =
+            |_, session: &Session| (session.worker == worker).then_some(EndReason::WorkerFailed);
+        self.end_lost(now, lost);
+    }
+
+    /// Ends the sessions that no engine has any more, for which `reason` has one.
+    pub(super) fn end_lost(
+        &mut self,
+        now: Instant,
+        reason: impl Fn(SessionId, &Session) -> Option<EndReason>,
+    ) {
+        let lost = self.sessions.iter().filter_map(|(id, session)| {
+            let reason = reason(*id, session)?;
+            Some((session.origin.client, *id, reason))
+        });
+        let mut lost: Vec<(ClientKind, SessionId, EndReason)> = lost.collect();
         // Players go first: none is to be fed from the next publisher, who is lost too.
-        lost.sort_by_key(|(client, _)| std::cmp::Reverse(*client));
+        lost.sort_by_key(|(client, ..)| std::cmp::Reverse(*client));
         let (players, others): (Vec<_>, Vec<_>) = lost
             .into_iter()
-            .partition(|(client, _)| *client >= ClientKind::Viewer);
-        for (_, session) in players {
-            self.on_closed(now, session, EndReason::WorkerFailed);
+            .partition(|(client, ..)| *client >= ClientKind::Viewer);
+        for (_, session, reason) in players {
+            self.on_closed(now, session, reason);
         }
-        // For the players on other workers: all that was published here is gone at once.
+        // For the players that go on: all that was published by these is gone at once.
         let mut gone: BTreeMap<RoomName, Vec<TrackId>> = BTreeMap::new();
-        for session in others.iter().filter_map(|(_, id)| self.sessions.get(id)) {
+        for session in others.iter().filter_map(|(_, id, _)| self.sessions.get(id)) {
             let tracks = gone.entry(session.room.clone()).or_default();
             tracks.extend(session.publishes.values());
         }
         for (room, tracks) in &gone {
             self.forget_tracks(room, tracks);
         }
-        for (_, session) in others {
-            self.on_closed(now, session, EndReason::WorkerFailed);
+        for (_, session, reason) in others {
+            self.on_closed(now, session, reason);
         }
     }
 

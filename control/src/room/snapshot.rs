@@ -156,18 +156,16 @@ impl Rooms {
 
     /// Ends the sessions that the workers did not take over: those whose handshake was not done.
     pub fn handle_carried(&mut self, now: Instant, carried: &BTreeSet<SessionId>) {
-        let lost = self.sessions.iter().filter(|(id, _)| !carried.contains(id));
-        let is_feed = |session: &Session| matches!(session.owner, Owner::Camera(_));
-        let lost: Vec<(SessionId, bool)> =
-            lost.map(|(id, session)| (*id, is_feed(session))).collect();
-        for (session, is_feed) in lost {
-            // A camera is connected to anew, and gets a new one.
-            let reason = if is_feed {
-                EndReason::Replaced
-            } else {
-                CloseReason::HandshakeFailed.into()
-            };
-            self.on_closed(now, session, reason);
-        }
+        let reason = |id, session: &Session| {
+            let is_lost = !carried.contains(&id);
+            is_lost.then_some(match session.owner {
+                // A camera is connected to anew, and gets a new one.
+                Owner::Camera(_) => EndReason::Replaced,
+                Owner::Page(_) | Owner::Encoder(..) | Owner::Viewer(..) => {
+                    CloseReason::HandshakeFailed.into()
+                }
+            })
+        };
+        self.end_lost(now, reason);
     }
 }

@@ -131,6 +131,21 @@ fn whose_handshake_was_not_done_offers_again_when_back() {
 }
 
 #[test]
+fn no_worker_is_told_anything_of_those_who_were_lost_on_the_way() {
+    let mut world = World::new();
+    for name in [ANN, BOB] {
+        let sdp = name.sdp(&CAMERA_AND_MICROPHONE);
+        world.connect(Door::Whip, "r", &sdp).unwrap();
+    }
+    let sdp = EVE.sdp(&["0 audio recvonly", "1 video recvonly"]);
+    world.connect(Door::Whep, "r", &sdp).unwrap();
+    world.effects();
+    world.take_over(false);
+    assert_eq!(world.commands(), [""; 0]);
+    world.assert_empty();
+}
+
+#[test]
 fn another_version_is_refused_and_so_is_half_of_it() {
     let mut world = World::new();
     world.entered("r", "Ann");
