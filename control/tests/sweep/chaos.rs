@@ -323,7 +323,7 @@ impl World {
     fn trouble_node(&mut self) {
         let node = self.rng.below(self.nodes.len() as u64) as usize;
         let worker = self.rng.below(self.nodes[node].workers.len() as u64) as usize;
-        let life = self.nodes[node].life;
+        let process = self.nodes[node].process;
         self.disturbed_at = self.now;
         match self.rng.below(20) {
             0 => self.crash(node),
@@ -332,13 +332,13 @@ impl World {
             4..=6 => {
                 self.nodes[node].workers[worker].is_blocked = true;
                 let time = self.soon(50, 4_000);
-                self.mend_after(time, Mend::Worker(node, life, worker));
+                self.mend_after(time, Mend::Worker(node, process, worker));
             }
             7..=9 => {
                 let load = Load(200 + self.rng.below(800) as u16);
                 self.nodes[node].workers[worker].engine.handle_load(load);
                 let time = self.soon(5_000, 60_000);
-                self.mend_after(time, Mend::Load(node, life, worker));
+                self.mend_after(time, Mend::Load(node, process, worker));
             }
             10 | 11 => {
                 let time = self.soon(100, 4_000);
@@ -353,7 +353,7 @@ impl World {
                 }
             }
             _ if self.plan.has_database => self.trouble_database(node),
-            _ => {}
+            _ => self.take_over(node),
         }
     }
 
@@ -385,15 +385,31 @@ impl World {
 
     fn restart_worker(&mut self, node: usize, worker: usize) {
         let seed = self.rng.next_u64();
-        let (now, life) = (self.now, self.nodes[node].life);
+        let (now, process) = (self.now, self.nodes[node].process);
         self.nodes[node].restart_worker(now, worker, seed);
-        let told = Event::Told(node, life, worker, Told::WorkerRestarted);
+        let told = Event::Told(node, process, worker, Told::WorkerRestarted);
         self.queue.push(now + Duration::from_millis(1), told);
         self.drive(node);
     }
 
     /// A node loses power, and starts again after a while.
     fn crash(&mut self, node: usize) {
+        self.break_sockets(node);
+        let before = &self.nodes[node];
+        let (config, life) = (before.config.clone(), before.life);
+        let (process, epoch) = (before.process, before.link.epoch);
+        self.nodes[node] = Node::new(self.now, config, life + 1, &mut self.rng);
+        self.nodes[node].process = process + 1;
+        self.nodes[node].link.epoch = epoch;
+        // It takes a moment to start.
+        let time = self.soon(300, 5_000);
+        self.nodes[node].stalled_until = Some(self.now + time);
+        self.mend_after(time, Mend::Stall(node));
+        self.begin_node(node);
+    }
+
+    /// All WebSockets of a node end with its process.
+    pub(crate) fn break_sockets(&mut self, node: usize) {
         let sockets = self
             .sockets
             .iter()
@@ -405,15 +421,6 @@ impl World {
             let broken = Event::ToClient(id, Frame::Broken);
             self.queue.push(self.now + wait, broken);
         }
-        let before = &self.nodes[node];
-        let (config, life, epoch) = (before.config.clone(), before.life, before.link.epoch);
-        self.nodes[node] = Node::new(self.now, config, life + 1, &mut self.rng);
-        self.nodes[node].link.epoch = epoch;
-        // It takes a moment to start.
-        let time = self.soon(300, 5_000);
-        self.nodes[node].stalled_until = Some(self.now + time);
-        self.mend_after(time, Mend::Stall(node));
-        self.begin_node(node);
     }
 
     /// A node ends as it should, and starts again.
@@ -443,11 +450,11 @@ impl World {
                     state.undisturbed_since = now;
                 }
             }
-            Mend::Worker(node, life, worker) if self.nodes[node].life == life => {
+            Mend::Worker(node, process, worker) if self.nodes[node].process == process => {
                 self.nodes[node].workers[worker].is_blocked = false;
                 self.drive(node);
             }
-            Mend::Load(node, life, worker) if self.nodes[node].life == life => {
+            Mend::Load(node, process, worker) if self.nodes[node].process == process => {
                 let load = Load::default();
                 self.nodes[node].workers[worker].engine.handle_load(load);
                 self.drive(node);

@@ -126,10 +126,10 @@ impl World {
             socket.stuck_until = None;
         }
         for node in 0..self.nodes.len() {
-            let life = self.nodes[node].life;
+            let process = self.nodes[node].process;
             for worker in 0..self.nodes[node].workers.len() {
-                self.on_mend(Mend::Worker(node, life, worker));
-                self.on_mend(Mend::Load(node, life, worker));
+                self.on_mend(Mend::Worker(node, process, worker));
+                self.on_mend(Mend::Load(node, process, worker));
             }
             if self.plan.has_database && !self.nodes[node].link.is_up {
                 self.connect_database(node);

@@ -69,6 +69,26 @@ impl Lane {
         }
     }
 
+    /// Goes on with those of `before` whose handshake is done and that are carried, as another process would.
+    pub(crate) fn restore(&mut self, now: Instant, before: Lane, carried: &BTreeSet<SessionId>) {
+        match (self, before) {
+            (Lane::Real(associations), Lane::Real(before)) => {
+                for (session, snapshot) in before.snapshot() {
+                    let is_whole = associations.restore(now, session, snapshot);
+                    assert!(is_whole, "{session:?} was written down a moment ago");
+                    assert!(carried.contains(&session), "{session:?} has keys");
+                }
+            }
+            (Lane::StandIn(stand_in), Lane::StandIn(before)) => {
+                let is_up = |(_, half): &(SessionId, Half)| matches!(half, Half::Up { .. });
+                stand_in.sessions = before.sessions.into_iter().filter(is_up).collect();
+                let known: BTreeSet<SessionId> = stand_in.sessions.keys().copied().collect();
+                assert_eq!(known, *carried, "whoever has keys goes on");
+            }
+            _ => unreachable!("handshakes of a world are of one kind"),
+        }
+    }
+
     /// Sessions that it knows.
     pub(crate) fn len(&self) -> usize {
         match self {

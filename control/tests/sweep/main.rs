@@ -23,6 +23,7 @@ mod plan;
 mod queue;
 mod socket;
 mod sweep;
+mod take_over;
 mod world;
 
 /// As the program has it: a sweep is much of making and giving back.

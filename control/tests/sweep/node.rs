@@ -83,6 +83,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     /// Counts its starts: what was meant for an earlier one is lost.
     pub(crate) life: u32,
+    /// Counts its processes: a life goes on in another one.
+    pub(crate) process: u32,
     pub(crate) rooms: Rooms,
     pub(crate) desk: Option<Desk>,
     pub(crate) workers: Vec<Worker>,
@@ -101,39 +103,14 @@ pub(crate) struct Node {
 impl Node {
     /// A node that has just started.
     pub(crate) fn new(now: Instant, config: NodeConfig, life: u32, rng: &mut Rng) -> Node {
-        let address = |worker: usize| {
-            let host = Ipv4Addr::new(203, 0, 113, config.index as u8 + 1);
-            SocketAddr::from((host, 3_478 + worker as u16))
-        };
         let workers = (0..config.workers)
-            .map(|worker| Worker::new(now, &config, address(worker), rng.next_u64()))
+            .map(|worker| Worker::new(now, &config, address(&config, worker), rng.next_u64()))
             .collect();
-        let candidates = (0..config.workers).map(|worker| {
-            vec![Candidate {
-                address: address(worker),
-                tcp: false,
-            }]
-        });
-        let rooms = RoomsConfig {
-            limits: RoomLimits {
-                rooms: 400,
-                sessions: 2_000,
-                sessions_per_room: SESSIONS_PER_ROOM,
-                tracks_per_session: 4,
-                egress_bps: None,
-                spread_percent: 60,
-            },
-            fingerprint: config
-                .certificate
-                .as_ref()
-                .map_or([7; 32], Certificate::fingerprint),
-            candidates: candidates.collect(),
-            first_id: 1 + (config.index as u64 * 1_000 + u64::from(life)) * 1_000_000,
-        };
+        let rooms = rooms_config(&config, life);
         let name = format!("node-{}", config.index);
         let desk = config.has_desk.then(|| desk(&name, rng));
         Node {
-            rooms: Rooms::new(rooms, Box::new(Seeded(Rng::new(rng.next_u64())))),
+            rooms: Rooms::new(rooms, random(rng.next_u64())),
             desk,
             workers,
             model: Model::default(),
@@ -145,6 +122,7 @@ impl Node {
             stalled_until: None,
             name,
             life,
+            process: 0,
             config,
         }
     }
@@ -198,16 +176,8 @@ impl Worker {
     }
 
     fn new(now: Instant, config: &NodeConfig, address: SocketAddr, seed: u64) -> Worker {
-        let engine = EngineConfig {
-            epoch: (now, UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
-            seed,
-            sessions_max: 1_000,
-            publisher_bitrate_bps_max: 2_500_000,
-            hold_max: EGRESS_HOLD_MAX,
-            audio_speakers: config.audio_speakers,
-        };
         Worker {
-            engine: Engine::new(engine),
+            engine: Engine::new(engine_config(now, config, seed)),
             lane: Lane::new(config.certificate.as_ref(), seed),
             address,
             is_blocked: false,
@@ -215,6 +185,54 @@ impl Worker {
             unheard: 0,
             wakes: 0,
         }
+    }
+}
+
+fn address(config: &NodeConfig, worker: usize) -> SocketAddr {
+    let host = Ipv4Addr::new(203, 0, 113, config.index as u8 + 1);
+    SocketAddr::from((host, 3_478 + worker as u16))
+}
+
+/// Where a node's randomness comes from.
+pub(crate) fn random(seed: u64) -> Box<dyn Random> {
+    Box::new(Seeded(Rng::new(seed)))
+}
+
+/// How a node's rooms are made.
+pub(crate) fn rooms_config(config: &NodeConfig, life: u32) -> RoomsConfig {
+    let candidates = (0..config.workers).map(|worker| {
+        vec![Candidate {
+            address: address(config, worker),
+            tcp: false,
+        }]
+    });
+    RoomsConfig {
+        limits: RoomLimits {
+            rooms: 400,
+            sessions: 2_000,
+            sessions_per_room: SESSIONS_PER_ROOM,
+            tracks_per_session: 4,
+            egress_bps: None,
+            spread_percent: 60,
+        },
+        fingerprint: config
+            .certificate
+            .as_ref()
+            .map_or([7; 32], Certificate::fingerprint),
+        candidates: candidates.collect(),
+        first_id: 1 + (config.index as u64 * 1_000 + u64::from(life)) * 1_000_000,
+    }
+}
+
+/// How the engine of a worker is made.
+pub(crate) fn engine_config(now: Instant, config: &NodeConfig, seed: u64) -> EngineConfig {
+    EngineConfig {
+        epoch: (now, UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+        seed,
+        sessions_max: 1_000,
+        publisher_bitrate_bps_max: 2_500_000,
+        hold_max: EGRESS_HOLD_MAX,
+        audio_speakers: config.audio_speakers,
     }
 }
 

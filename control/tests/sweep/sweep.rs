@@ -125,5 +125,6 @@ impl Tally {
         self.resumed += other.resumed;
         self.refused += other.refused;
         self.relayed += other.relayed;
+        self.taken_over += other.taken_over;
     }
 }

@@ -37,7 +37,7 @@ const TURNS_MAX: u32 = 10_000;
 pub(crate) enum Event {
     /// A timer fires.
     Wake(Owner),
-    /// A worker of a node, in its nth life, tells something.
+    /// A worker of a node, in its nth process, tells something.
     Told(usize, u32, usize, Told),
     /// A frame of a WebSocket arrives at the server, or at the client.
     ToServer(usize, Frame),
@@ -74,6 +74,7 @@ pub(crate) struct Tally {
     pub(crate) resumed: u64,
     pub(crate) refused: u64,
     pub(crate) relayed: u64,
+    pub(crate) taken_over: u64,
 }
 
 /// The world.
@@ -192,7 +193,7 @@ impl World {
         }
         match event {
             Event::Wake(owner) => self.on_wake(owner),
-            Event::Told(node, life, worker, told) if self.nodes[node].life == life => {
+            Event::Told(node, process, worker, told) if self.nodes[node].process == process => {
                 self.on_told(node, worker, &told);
             }
             Event::ToServer(socket, frame) => self.on_frame(socket, frame),
@@ -447,7 +448,7 @@ impl World {
     /// Hands handshakes on, and events.
     fn shake_hands(&mut self, node: usize, worker: usize) -> bool {
         let now = self.now;
-        let life = self.nodes[node].life;
+        let process = self.nodes[node].process;
         let state = &mut self.nodes[node].workers[worker];
         let mut moved = false;
         while let Some(input) = state.engine.poll_dtls() {
@@ -458,7 +459,7 @@ impl World {
             moved = true;
         }
         while let Some(told) = state.engine.poll_event() {
-            let event = Event::Told(node, life, worker, told);
+            let event = Event::Told(node, process, worker, told);
             self.queue.push(now + EVENT_DELAY, event);
         }
         moved
