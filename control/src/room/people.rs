@@ -69,9 +69,13 @@ impl Rooms {
             visit,
         };
         let (room, lost) = (known.room.clone(), known.untold_loss.take());
+        let session = known.session;
         if let Some(reason) = lost {
             let (person, event) = (person.clone(), RoomEvent::MediaLost { reason });
             self.effects.push_back(Effect::Notify { person, event });
+        }
+        if let Some(session) = session {
+            self.tell_layers(session);
         }
         Ok(self.admit(person, visit, room, token.to_owned()))
     }

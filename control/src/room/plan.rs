@@ -258,6 +258,9 @@ impl Planner<'_, '_> {
                 .filter(|known| known.track == watch.track || watch.track.is_none())
                 .map(|known| known.preference)
                 .unwrap_or_default(),
+            sent: known
+                .filter(|known| known.track == watch.track)
+                .and_then(|known| known.sent),
         }
     }
 

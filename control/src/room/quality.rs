@@ -96,42 +96,49 @@ impl Rooms {
 
     /// The engine chose what a receiver is sent.
     pub(super) fn on_chosen(&mut self, id: SessionId, sender: SenderId, sent: Sent) {
-        let Some(session) = self.sessions.get(&id) else {
+        let session = self.sessions.get_mut(&id);
+        let receiver = session.and_then(|session| {
+            let mut receivers = session.receives.values_mut();
+            receivers.find(|receiver| receiver.sender() == sender)
+        });
+        let Some(receiver) = receiver else { return };
+        receiver.sent = Some(sent);
+        if let Some(track) = receiver.track {
+            let event = self.layer_event(track, sent);
+            self.tell_session(id, event);
+        }
+    }
+
+    /// Tells a person who is back what they are sent: it may have changed while they were away.
+    pub(super) fn tell_layers(&mut self, session: SessionId) {
+        let Some(state) = self.sessions.get(&session) else {
             return;
         };
-        let receiver = session
-            .receives
-            .values()
-            .find(|receiver| receiver.sender() == sender);
-        let Some(track) = receiver.and_then(|receiver| receiver.track) else {
-            return;
+        let sent = state.receives.values();
+        let sent = sent.filter_map(|receiver| Some((receiver.track?, receiver.sent?)));
+        let events: Vec<RoomEvent> = sent
+            .map(|(track, sent)| self.layer_event(track, sent))
+            .collect();
+        for event in events {
+            self.tell_session(session, event);
+        }
+    }
+
+    fn layer_event(&self, track: TrackId, sent: Sent) -> RoomEvent {
+        let known = self.tracks.get(&track);
+        // One encoding with spatial layers counts by these.
+        let is_simulcast = known.is_some_and(PublishedTrack::is_simulcast);
+        let (layer, pause) = match sent {
+            Sent::Layers { encoding, .. } if is_simulcast => (Some(encoding), None),
+            Sent::Layers { spatial, .. } => (Some(spatial), None),
+            Sent::NoRoom => (None, Some(Pause::NoRoom)),
+            Sent::Unwanted => (None, Some(Pause::Unwanted)),
         };
-        let event = match sent {
-            Sent::Layers {
-                encoding, spatial, ..
-            } => {
-                // One encoding with spatial layers counts by these.
-                let is_simulcast = self
-                    .tracks
-                    .get(&track)
-                    .is_some_and(PublishedTrack::is_simulcast);
-                RoomEvent::Layer {
-                    track: track_name(track),
-                    layer: Some(if is_simulcast { encoding } else { spatial }),
-                    pause: None,
-                }
-            }
-            Sent::NoRoom | Sent::Unwanted => RoomEvent::Layer {
-                track: track_name(track),
-                layer: None,
-                pause: Some(if sent == Sent::NoRoom {
-                    Pause::NoRoom
-                } else {
-                    Pause::Unwanted
-                }),
-            },
-        };
-        self.tell_session(id, event);
+        RoomEvent::Layer {
+            track: track_name(track),
+            layer,
+            pause,
+        }
     }
 
     /// What a receiver's network carries is another amount.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dataplane::command::{
     DtlsSpec, IceSpec, MediaKind, Preference, SenderSpec, Simulcast, TrackSpec,
 };
+use dataplane::event::Sent;
 use dataplane::id::{SenderId, TrackId};
 use serde::{Deserialize, Serialize};
 use signaling::name::RoomName;
@@ -114,6 +115,9 @@ pub(super) struct Receiver {
     pub(super) track: Option<TrackId>,
     /// What its client wants of that.
     pub(super) preference: Preference,
+    /// What it is sent of that, as the engine last chose. It chooses anew in another process.
+    #[serde(skip)]
+    pub(super) sent: Option<Sent>,
 }
 
 impl Receiver {

@@ -126,6 +126,41 @@ fn a_person_is_told_what_they_are_sent() {
 }
 
 #[test]
+fn a_person_who_is_back_is_told_what_they_are_sent_by_now() {
+    let mut world = World::new();
+    let ann = world.entered("r", "Ann");
+    world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
+    let track = world.track(&ann, 1);
+    let bob = world.enter("r", "Bob").unwrap();
+    let wants = [("a", track.as_str())];
+    world.offer(&bob.person, &BOB.page(&["a video recvonly"], &wants));
+    let session = *world.rooms.sessions.keys().last().unwrap();
+    let sender = world.rooms.sessions[&session].receives["a"].sender();
+    let chosen = |world: &mut World, sent| {
+        let event = Event::Chosen {
+            session,
+            sender,
+            sent,
+        };
+        world.rooms.handle_event(world.now, 0, &event);
+    };
+    chosen(&mut world, Sent::NoRoom);
+    world.suspend(&bob);
+    let all = Sent::Layers {
+        encoding: 0,
+        spatial: 0,
+        temporal: 0,
+    };
+    chosen(&mut world, all);
+    world.effects();
+    world.rooms.handle_resume(&bob.resume_token).unwrap();
+    assert_eq!(
+        world.effects(),
+        [format!("tell layer {track} Some(0) None")]
+    );
+}
+
+#[test]
 fn a_player_chooses_when_it_comes_and_later() {
     let (mut world, ..) = World::pair();
     let connected = world.rooms.handle_connect(&Connect {
