@@ -69,14 +69,11 @@ impl Rooms {
             visit,
         };
         let (room, lost) = (known.room.clone(), known.untold_loss.take());
-        let session = known.session;
         if let Some(reason) = lost {
             let (person, event) = (person.clone(), RoomEvent::MediaLost { reason });
             self.effects.push_back(Effect::Notify { person, event });
         }
-        if let Some(session) = session {
-            self.tell_layers(session);
-        }
+        self.tell_quality(&person);
         Ok(self.admit(person, visit, room, token.to_owned()))
     }
 

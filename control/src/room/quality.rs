@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use dataplane::command::{Command, MediaKind, Preference, Quality};
 use dataplane::event::Sent;
 use dataplane::id::{SenderId, SessionId, TrackId};
-use signaling::node::{PersonId, Refusal, ResourceId, RoomEvent};
+use signaling::node::{PersonId, Refusal, ResourceId, RoomEvent, SourceKind};
 use signaling::quality::{self, Named, Pause};
 
 use super::effect::Effect;
@@ -109,18 +109,25 @@ impl Rooms {
         }
     }
 
-    /// Tells a person who is back what they are sent: it may have changed while they were away.
-    pub(super) fn tell_layers(&mut self, session: SessionId) {
-        let Some(state) = self.sessions.get(&session) else {
+    /// Tells a person who is back what they are sent, and what is wanted of what they send: it may have changed
+    /// while they were away.
+    pub(super) fn tell_quality(&mut self, person: &PersonId) {
+        let session = self.people.get(person).and_then(|person| person.session);
+        let Some(session) = session.and_then(|id| self.sessions.get(&id)) else {
             return;
         };
-        let sent = state.receives.values();
+        let sent = session.receives.values();
         let sent = sent.filter_map(|receiver| Some((receiver.track?, receiver.sent?)));
-        let events: Vec<RoomEvent> = sent
-            .map(|(track, sent)| self.layer_event(track, sent))
-            .collect();
+        let layers = sent.map(|(track, sent)| self.layer_event(track, sent));
+        let published = session.publishes.values();
+        let published = published.filter_map(|track| self.tracks.get(track));
+        let wanted = published
+            .filter(|track| track.is_simulcast())
+            .map(|track| wanted_event(track.source, track.wanted));
+        let events: Vec<RoomEvent> = layers.chain(wanted).collect();
         for event in events {
-            self.tell_session(session, event);
+            let person = person.clone();
+            self.effects.push_back(Effect::Notify { person, event });
         }
     }
 
@@ -173,11 +180,7 @@ impl Rooms {
             }
         }
         for (person, source, wanted) in told {
-            let most = match wanted {
-                u8::MAX => quality::Quality::BEST,
-                layer => quality::Quality::Layer(layer),
-            };
-            let event = RoomEvent::Wanted { source, most };
+            let event = wanted_event(source, wanted);
             self.effects.push_back(Effect::Notify { person, event });
         }
     }
@@ -189,6 +192,15 @@ fn of_words(quality: quality::Quality) -> Quality {
         quality::Quality::Named(Named::Best) => Quality::Best,
         quality::Quality::Named(Named::Off) => Quality::Off,
     }
+}
+
+/// What a publisher is told of a source of which this layer is the highest that anybody wants.
+fn wanted_event(source: SourceKind, wanted: u8) -> RoomEvent {
+    let most = match wanted {
+        u8::MAX => quality::Quality::BEST,
+        layer => quality::Quality::Layer(layer),
+    };
+    RoomEvent::Wanted { source, most }
 }
 
 /// The highest layer that a quality has.

@@ -126,38 +126,39 @@ fn a_person_is_told_what_they_are_sent() {
 }
 
 #[test]
-fn a_person_who_is_back_is_told_what_they_are_sent_by_now() {
+fn a_person_who_is_back_is_told_how_things_stand_by_now() {
     let mut world = World::new();
-    let ann = world.entered("r", "Ann");
-    world.offer(&ann, &ANN.page(&CAMERA_AND_MICROPHONE, &[]));
-    let track = world.track(&ann, 1);
+    let ann = world.enter("r", "Ann").unwrap();
+    world.offer(&ann.person, &ANN.page(&SIMULCAST, &[]));
     let bob = world.enter("r", "Bob").unwrap();
-    let wants = [("a", track.as_str())];
+    let wants = [("a", "t1")];
     world.offer(&bob.person, &BOB.page(&["a video recvonly"], &wants));
     let session = *world.rooms.sessions.keys().last().unwrap();
     let sender = world.rooms.sessions[&session].receives["a"].sender();
-    let chosen = |world: &mut World, sent| {
+    let all = Sent::Layers {
+        encoding: 1,
+        spatial: 7,
+        temporal: 7,
+    };
+    // What is told while their WebSockets are broken reaches nobody.
+    for entry in [&ann, &bob] {
+        world.suspend(entry);
+    }
+    for sent in [Sent::NoRoom, all] {
         let event = Event::Chosen {
             session,
             sender,
             sent,
         };
         world.rooms.handle_event(world.now, 0, &event);
-    };
-    chosen(&mut world, Sent::NoRoom);
-    world.suspend(&bob);
-    let all = Sent::Layers {
-        encoding: 0,
-        spatial: 0,
-        temporal: 0,
-    };
-    chosen(&mut world, all);
+    }
+    world.prefer(&bob.person, "t1", Quality::Layer(1));
+    world.reports([0, 0]);
     world.effects();
     world.rooms.handle_resume(&bob.resume_token).unwrap();
-    assert_eq!(
-        world.effects(),
-        [format!("tell layer {track} Some(0) None")]
-    );
+    assert_eq!(world.effects(), ["tell layer t1 Some(1) None"]);
+    world.rooms.handle_resume(&ann.resume_token).unwrap();
+    assert_eq!(world.effects(), ["tell wanted Camera Layer(1)"]);
 }
 
 #[test]
