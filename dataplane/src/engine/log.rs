@@ -68,6 +68,8 @@ pub(super) struct Entry {
     extensions_len: u16,
     payload_at: u16,
     payload_len: u16,
+    /// Whether a later number had come before.
+    is_late: bool,
 }
 
 /// What another process must know of a log: none of its packets, but which there were, so that none of them
@@ -116,6 +118,11 @@ impl Entry {
             payload_len: 0,
             ..self
         }
+    }
+
+    /// Whether a packet with a later number had come before it.
+    pub(super) fn is_late(&self) -> bool {
+        self.is_late
     }
 
     /// Bytes of payload.
@@ -260,6 +267,7 @@ impl Log {
             extensions_len: extensions_len as u16,
             payload_at: payload.start as u16,
             payload_len: payload.len() as u16,
+            is_late: self.head > 0 && stamp.sequence < self.newest,
         };
         let arrival = self.head;
         let packets = self.entries.len() as u64;

@@ -184,6 +184,12 @@ impl Numbering {
         }
     }
 
+    /// Whether this packet would be the first of another track or source.
+    pub(super) fn begins_with(&self, stamp: &Stamp) -> bool {
+        self.newest()
+            .is_none_or(|anchor| anchor.epoch < stamp.epoch)
+    }
+
     /// The numbers under which the first packet of another track or source would leave now.
     fn beginning(&self, stamp: &Stamp, clock_rate: u32) -> Numbers {
         let continuation = self.continuation.as_deref().copied().unwrap_or_default();

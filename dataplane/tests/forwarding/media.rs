@@ -81,6 +81,28 @@ fn packets_from_before_the_subscription_are_not_sent_late() {
 }
 
 #[test]
+fn nobody_begins_with_a_packet_that_came_late() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let feed = |source| Command::Feed {
+        sender: SenderId(1),
+        source,
+    };
+    world.command(feed(None));
+    for sequence in (0..20).filter(|sequence| *sequence != 5) {
+        publisher.send(&mut world, &video(7, sequence, &[1; 100]).packet());
+    }
+    world.command(feed(Some(video_feed(1))));
+    for sequence in [5, 20, 21] {
+        publisher.send(&mut world, &video(7, sequence, &[2; 100]).packet());
+    }
+    let sent = subscriber.media(&mut world);
+    let numbers: Vec<u16> = sent.iter().map(|its| its.header.sequence_number).collect();
+    // What is between would be asked for, and is not there to be sent.
+    assert_eq!(numbers, [numbers[0], numbers[0].wrapping_add(1)]);
+}
+
+#[test]
 fn a_frame_leaves_as_one_burst() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, true);
