@@ -1,6 +1,6 @@
 //! What publishers send: media, repairs, and what is neither.
 
-use super::packet::{Tail, digest};
+use super::packet::{TAIL_LEN, Tail, digest};
 use super::sessions::stranger;
 use super::track::{EXTENSIONS, Sent, Track, VIDEO, VOICE, VOICE_RED, rid, rtx_of, rtx_type};
 use super::world::World;
@@ -22,6 +22,9 @@ const LEFT_OUT_MAX: usize = 64;
 
 /// Longest payload before its tail: with header, extensions, number and tag it fits a datagram.
 const FRONT_MAX: usize = 1_100;
+
+/// What formats put before what they carry, at most: a retransmission's number, the headers of redundancy.
+const FORMAT_HEADER_LEN_MAX: usize = 16;
 
 /// The beginning of a VP8 key frame's payload behind its descriptor (RFC 7741 section 4.3).
 const VP8_KEY: [u8; 10] = [0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01];
@@ -242,6 +245,10 @@ impl World {
             return;
         };
         let (header_len, sequence) = (view.header_len(), view.sequence());
+        if header_len + FORMAT_HEADER_LEN_MAX + TAIL_LEN > packet.len() {
+            // The header would be made of the tail.
+            return;
+        }
         let mut sealed = packet.clone();
         sealed.resize(packet.len() + 32, 0);
         let len = packet.len() - header_len;
