@@ -171,23 +171,24 @@ impl Numbering {
     }
 
     /// The numbers under which this packet would leave now; `None` when it is from before this
-    /// sender began with the track, or its number is taken.
+    /// sender began with the track, its number is taken, or the sender would begin with one that came late.
     #[inline]
-    pub(super) fn upcoming(&self, stamp: &Stamp, clock_rate: u32) -> Option<Numbers> {
+    pub(super) fn upcoming(
+        &self,
+        stamp: &Stamp,
+        is_late: bool,
+        clock_rate: u32,
+    ) -> Option<Numbers> {
         match self.newest() {
             Some(anchor) if anchor.epoch >= stamp.epoch => {
                 // The usual case: what the newest anchor is for.
                 let newest = anchor.numbers(stamp);
                 newest.or_else(|| self.translate(stamp))
             }
+            // All that came before it would be missing behind it.
+            Some(_) | None if is_late => None,
             Some(_) | None => Some(self.beginning(stamp, clock_rate)),
         }
-    }
-
-    /// Whether this packet would be the first of another track or source.
-    pub(super) fn begins_with(&self, stamp: &Stamp) -> bool {
-        self.newest()
-            .is_none_or(|anchor| anchor.epoch < stamp.epoch)
     }
 
     /// The numbers under which the first packet of another track or source would leave now.
@@ -435,7 +436,7 @@ mod tests {
     }
 
     fn forward(numbering: &mut Numbering, stamp: &Stamp) -> Option<Numbers> {
-        let numbers = numbering.upcoming(stamp, 90_000)?;
+        let numbers = numbering.upcoming(stamp, false, 90_000)?;
         numbering.commit(stamp, numbers);
         Some(numbers)
     }

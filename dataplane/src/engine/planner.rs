@@ -351,13 +351,10 @@ impl<'a> Choosing<'a> {
                 advance(sender);
                 continue;
             };
-            if entry.is_late() && sender.numbering.begins_with(&entry.stamp) {
-                // All that came before it would be missing behind it.
-                advance(sender);
-                continue;
-            }
             let clock_rate = self.track.clock_rate(entry.stamp.format);
-            let Some(numbers) = sender.numbering.upcoming(&entry.stamp, clock_rate) else {
+            let numbering = &sender.numbering;
+            let numbers = numbering.upcoming(&entry.stamp, entry.is_late(), clock_rate);
+            let Some(numbers) = numbers else {
                 advance(sender);
                 continue;
             };
