@@ -132,6 +132,15 @@ fn next_event(events: &mut Receiver<(usize, Event)>) -> (usize, Event) {
     })
 }
 
+/// What happens next is that this session connects.
+fn assert_connects(events: &mut Receiver<(usize, Event)>, session: SessionId) {
+    let (_, connected) = next_event(events);
+    assert!(
+        matches!(connected, Event::Connected { session: its, .. } if its == session),
+        "{session:?}: {connected:?}"
+    );
+}
+
 #[expect(clippy::disallowed_methods, reason = "this client lives in real time")]
 fn now() -> Instant {
     Instant::now()
@@ -315,11 +324,7 @@ fn hellos_without_end(driver: DriverChoice) {
         assert_eq!(newcomers.len(), 5, "{driver}");
     });
     for session in [1, 3, 4, 5, 6, 7] {
-        let (_, connected) = next_event(&mut events);
-        assert!(
-            matches!(connected, Event::Connected { session: its, .. } if its == SessionId(session)),
-            "{driver}: {connected:?}"
-        );
+        assert_connects(&mut events, SessionId(session));
     }
     dataplane.shutdown();
 }
@@ -349,11 +354,7 @@ fn after_a_renewal_old_sessions_go_on_and_new_ones_have_the_new_certificate() {
     assert_eq!(dataplane.fingerprint(), second);
     before.check();
     for client in [before, late, after] {
-        let (_, connected) = next_event(&mut events);
-        assert!(
-            matches!(connected, Event::Connected { session, .. } if session == client.session),
-            "{connected:?}"
-        );
+        assert_connects(&mut events, client.session);
     }
     dataplane.shutdown();
 }

@@ -153,8 +153,6 @@ async fn a_node_that_ends_says_so_to_everybody() {
     let told = ann.events.recv().await;
     assert!(matches!(told, Some(RoomEvent::Closed { .. })), "{told:?}");
     assert_eq!(ann.events.recv().await, None);
-    // A network that did not take what was sent is noticed only now.
-    node.suspend(&ann.person, ann.visit);
     assert_eq!(node.ready(), Err(Refusal::ShuttingDown.to_string()));
     assert_eq!(enter(&node, "Bob").await.err(), Some(Refusal::ShuttingDown));
     node.stop();

@@ -205,24 +205,23 @@ impl World {
         let names: BTreeSet<_> = known.keys().chain(believed.keys()).collect();
         for name in names {
             let (known, believed) = (known.get(*name), believed.get(*name));
-            if known != believed {
-                let all = self.people.values().filter(|person| person.room == **name);
-                let all: Vec<String> = all
-                    .map(|person| {
-                        format!(
-                            "{} in: {}\n{}",
-                            told(person),
-                            self.is_in(person),
-                            self.rooms_of(person)
-                        )
-                    })
-                    .collect();
-                panic!(
-                    "people and players of {name}: {known:?}, they believe {believed:?}: {}",
-                    all.join("\n")
-                );
-            }
+            assert_eq!(
+                known,
+                believed,
+                "people and players who are known in {name}, and who believe so: {}",
+                self.people_of(name)
+            );
         }
+    }
+
+    /// Everybody who is meant for a room, for a failure's sentence.
+    fn people_of(&self, room: &RoomName) -> String {
+        let people = self.people.values().filter(|its| its.room == *room);
+        let lines = people.map(|its| {
+            let (told, is_in, rooms) = (told(its), self.is_in(its), self.rooms_of(its));
+            format!("\n{told}, in: {is_in}, {rooms}")
+        });
+        lines.collect()
     }
 
     /// Whether somebody believes to be in their room.
