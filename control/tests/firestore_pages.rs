@@ -181,6 +181,33 @@ impl World {
     }
 }
 
+impl Drop for World {
+    /// Where a test fails, what the database and the node know is half of what went wrong.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let read = self
+            .project
+            .all(&["kind", "owner", "offer", "answer", "error", "abort"]);
+        let all = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(read));
+        println!("now {:?}", UNIX_EPOCH.elapsed());
+        for (id, document) in all {
+            println!("{id}, written {:?}", document.updated);
+            for (field, value) in &document.fields {
+                println!("  {field}: {:.120}", format!("{:?}", value.value_type));
+            }
+        }
+        let metrics = self.node.get("/metrics");
+        for line in metrics
+            .lines()
+            .filter(|line| line.starts_with("millrace_firestore"))
+        {
+            println!("{line}");
+        }
+    }
+}
+
 /// What pages are told of the database, in a file.
 fn write_config(host: &str, project: &Project) -> PathBuf {
     let config = json!({ "projectId": project.id, "apiKey": "demo", "emulatorHost": host });

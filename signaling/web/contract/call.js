@@ -5,6 +5,9 @@
 
 import { decodeDescription, encodeDescription, isOver, refusalMark, requestFields } from './documents.js';
 
+/** An offer without an answer is looked up anew so often, in case the database forgot to say it. */
+export const LOOK_AGAIN_MS = 8_000;
+
 /** A request, from its first offer to the hang-up. */
 export class ContractCall {
   /** The document's id, `''` before the first offer. */
@@ -85,19 +88,32 @@ export class ContractCall {
   #listen(pc, offer, seen) {
     let answered = false;
     let refused = seen;
-    this.#stopListening = this.#database.watch(this.#database.collection, this.id, (fields) => {
+    const again = setTimeout(() => {
+      this.#stopListening();
+      this.#listen(pc, offer, seen);
+    }, LOOK_AGAIN_MS);
+    const stop = this.#database.watch(this.#database.collection, this.id, (fields) => {
       this.#lastFields = fields ?? this.#lastFields;
       if (fields?.offer !== offer || pc !== this.pc) {
         return;
       }
       if (fields.answer && !answered) {
         answered = true;
+        clearTimeout(again);
         this.#accept(pc, fields.answer);
       } else if (refusalMark(fields) && refusalMark(fields) !== refused) {
         refused = refusalMark(fields);
+        clearTimeout(again);
         this.#refused(fields.error);
       }
-    }, (error) => this.#on('refused', `The database does not show the document: ${error.message}`));
+    }, (error) => {
+      clearTimeout(again);
+      this.#on('refused', `The database does not show the document: ${error.message}`);
+    });
+    this.#stopListening = () => {
+      clearTimeout(again);
+      stop();
+    };
   }
 
   #refused(error) {

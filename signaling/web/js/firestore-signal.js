@@ -114,6 +114,15 @@ export class FirestoreSignal {
       place.silent = true;
       // Not the first try any more: the page is to say it.
       this.#on({ kind: 'interrupted', attempt: 2, delayMs: JOIN_TIMEOUT_MS });
+      this.#lookAgain(place);
+    }
+  }
+
+  /** Asks for one's own document now and then, until there is a sign of life. */
+  #lookAgain(place) {
+    if (place.silent) {
+      place.member.lookAgain();
+      this.#after(place, JOIN_TIMEOUT_MS, () => this.#lookAgain(place));
     }
   }
 

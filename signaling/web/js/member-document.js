@@ -104,6 +104,13 @@ export class MemberDocument {
     }
   }
 
+  /** Has the database say the document anew, in case it forgot to say a change. */
+  lookAgain() {
+    if (this.#state === 'written') {
+      this.#listen();
+    }
+  }
+
   /** Stops writing and listening. */
   close() {
     this.#state = 'closed';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ContractCall } from '../contract/call.js';
+import { ContractCall, LOOK_AGAIN_MS } from '../contract/call.js';
 import { decodeDescription, encodeDescription, meetingIdIn, refusalMark, requestFields } from '../contract/documents.js';
 import { Database, addressConfiguration } from '../contract/firebase.js';
 import { FakeFirebase, firebaseError } from './fake-firebase.js';
@@ -79,7 +79,8 @@ class FakeConnection {
   }
 }
 
-async function setUp() {
+async function setUp(context) {
+  context?.mock.timers.enable({ apis: ['setTimeout'] });
   FakeConnection.made = [];
   globalThis.RTCPeerConnection = FakeConnection;
   const firebase = new FakeFirebase();
@@ -97,8 +98,8 @@ async function setUp() {
   return { call, firebase, states, answer, pc: () => FakeConnection.made.at(-1) };
 }
 
-test('one write, one answer, one hang-up', async () => {
-  const { call, firebase, states, answer, pc } = await setUp();
+test('one write, one answer, one hang-up', async (context) => {
+  const { call, firebase, states, answer, pc } = await setUp(context);
   await call.offer();
   await settle();
   const path = `requests/${call.id}`;
@@ -115,8 +116,8 @@ test('one write, one answer, one hang-up', async () => {
   assert.deepEqual(states, ['offering', 'waiting', 'connecting', 'live', 'ended']);
 });
 
-test('a refusal is said; the next offer goes into the same document and its own refusal is said too', async () => {
-  const { call, firebase, states, answer, pc } = await setUp();
+test('a refusal is said; the next offer goes into the same document and its own refusal is said too', async (context) => {
+  const { call, firebase, states, answer, pc } = await setUp(context);
   await call.offer();
   await settle();
   const { id } = call;
@@ -136,8 +137,8 @@ test('a refusal is said; the next offer goes into the same document and its own 
   assert.equal(pc().remoteDescription.sdp, 'late');
 });
 
-test('a meeting that is over leaves nothing to offer again', async () => {
-  const { call, firebase, states, answer, pc } = await setUp();
+test('a meeting that is over leaves nothing to offer again', async (context) => {
+  const { call, firebase, states, answer, pc } = await setUp(context);
   await call.offer();
   await settle();
   const path = `requests/${call.id}`;
@@ -149,8 +150,31 @@ test('a meeting that is over leaves nothing to offer again', async () => {
   assert.deepEqual(firebase.writes.map((write) => write.how), ['set'], 'the node has ended it already');
 });
 
-test('a lost connection, a bad answer and a database that says no are said', async () => {
-  const { call, firebase, states, pc } = await setUp();
+test('an answer that the database forgot to say is found; whoever hung up looks for none', async (context) => {
+  const { call, firebase, states, answer, pc } = await setUp(context);
+  await call.offer();
+  await settle();
+  const path = `requests/${call.id}`;
+  firebase.forgetful = true;
+  await answer('unsaid');
+  assert.equal(states.at(-1), 'waiting');
+  context.mock.timers.tick(LOOK_AGAIN_MS);
+  await settle();
+  assert.equal(pc().remoteDescription.sdp, 'unsaid');
+  assert.equal(firebase.listenersOf(path), 1);
+  await call.hangUp();
+
+  await call.offer();
+  await settle();
+  const next = `requests/${call.id}`;
+  await call.hangUp();
+  context.mock.timers.tick(2 * LOOK_AGAIN_MS);
+  await settle();
+  assert.deepEqual([path, next].map((one) => firebase.listenersOf(one)), [0, 0]);
+});
+
+test('a lost connection, a bad answer and a database that says no are said', async (context) => {
+  const { call, firebase, states, pc } = await setUp(context);
   firebase.refuseWith = firebaseError('permission-denied');
   await call.offer();
   assert.equal(states.at(-1), 'refused: The database did not take the offer: permission-denied');

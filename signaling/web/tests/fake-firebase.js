@@ -8,6 +8,8 @@ export class FakeFirebase {
   refuseWith = null;
   /** While true, writes stay without an answer, and listeners hear only that nothing is known. */
   offline = false;
+  /** While true, what changes is not told: only who begins to listen hears how things stand. */
+  forgetful = false;
   /** How often the page asked to connect anew. */
   reconnects = 0;
   #listeners = new Set();
@@ -74,6 +76,9 @@ export class FakeFirebase {
   }
 
   #announce(path) {
+    if (this.forgetful) {
+      return;
+    }
     [...this.#listeners].filter((listener) => listener.path === path).forEach((listener) => this.#tell(listener));
   }
 

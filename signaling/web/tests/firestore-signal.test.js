@@ -217,6 +217,20 @@ test('an offer that nobody answers is said, and the late answer still counts', a
   assert.deepEqual(messages('answer'), [{ type: 'answer', id: 2, sdp: 'late' }]);
 });
 
+test('an answer that the database forgot to say is asked for until it is there', async (context) => {
+  const { signal, firebase, events, join, offer, answer, path, tick } = setUp(context);
+  await join();
+  await offer(1);
+  firebase.forgetful = true;
+  signal.replace();
+  await settle();
+  await answer('unsaid');
+  assert.equal(events.at(-1).kind, 'interrupted');
+  await tick(JOIN_TIMEOUT_MS);
+  assert.equal(events.at(-1).resumed, true);
+  assert.equal(firebase.listenersOf(path()), 1);
+});
+
 test('a late refusal is the end, not a way back', async (context) => {
   const { signal, firebase, events, join, offer, path } = setUp(context);
   await join();
