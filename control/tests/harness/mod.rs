@@ -351,26 +351,31 @@ impl Page {
     }
 
     /// Waits until the expression is truthy and gives its value; fails after [`PATIENCE_MS`] saying `what`.
+    /// What it throws meanwhile, as while a page's modules are being loaded, is said with it.
     pub async fn until(&self, what: &str, expression: &str) -> Value {
-        let value = self
+        let mut said = self
             .eval(&format!(
                 "await (async () => {{
+                   let thrown = '';
                    for (const end = Date.now() + {PATIENCE_MS}; Date.now() < end;) {{
-                     const v = await ({expression});
-                     if (v) return v;
+                     try {{
+                       const value = await ({expression});
+                       if (value) return {{ value }};
+                       thrown = '';
+                     }} catch (error) {{
+                       thrown = String(error);
+                     }}
                      await new Promise(go => setTimeout(go, 20));
                    }}
-                   return null;
+                   const {{ dataset, innerText }} = document.body;
+                   return {{ shows: [thrown, dataset.state, innerText.slice(0, 600)].join(': ') }};
                  }})()"
             ))
             .await;
-        if value.is_null() {
-            let state = self
-                .eval("document.body.dataset.state + ': ' + document.body.innerText.slice(0, 600)")
-                .await;
-            panic!("waited in vain: {what}\nthe page shows: {state}");
+        if let Some(shows) = said.get("shows") {
+            panic!("waited in vain: {what}\nthe page shows: {shows}");
         }
-        value
+        said["value"].take()
     }
 
     /// Presses Join and gives the milliseconds until the first frame of this person's camera is shown,
