@@ -79,7 +79,17 @@ impl Rooms {
             Some((session.origin.client, *id, reason))
         });
         let mut lost: Vec<(ClientKind, SessionId, EndReason)> = lost.collect();
-        // Players go first: none is to be fed from the next publisher, who is lost too.
+        // All that was published by these is gone at once: nobody is to be fed from what is lost too, and
+        // no worker to be told of it.
+        let mut gone: BTreeMap<RoomName, Vec<TrackId>> = BTreeMap::new();
+        for session in lost.iter().filter_map(|(_, id, _)| self.sessions.get(id)) {
+            let tracks = gone.entry(session.room.clone()).or_default();
+            tracks.extend(session.publishes.values());
+        }
+        for (room, tracks) in &gone {
+            self.drop_tracks(room, tracks);
+        }
+        // Players go before those that go on are fed anew.
         lost.sort_by_key(|(client, ..)| std::cmp::Reverse(*client));
         let (players, others): (Vec<_>, Vec<_>) = lost
             .into_iter()
@@ -87,14 +97,8 @@ impl Rooms {
         for (_, session, reason) in players {
             self.on_closed(now, session, reason);
         }
-        // For the players that go on: all that was published by these is gone at once.
-        let mut gone: BTreeMap<RoomName, Vec<TrackId>> = BTreeMap::new();
-        for session in others.iter().filter_map(|(_, id, _)| self.sessions.get(id)) {
-            let tracks = gone.entry(session.room.clone()).or_default();
-            tracks.extend(session.publishes.values());
-        }
-        for (room, tracks) in &gone {
-            self.forget_tracks(room, tracks);
+        for room in gone.keys() {
+            self.replace_tracks(room);
         }
         for (_, session, reason) in others {
             self.on_closed(now, session, reason);

@@ -330,6 +330,12 @@ impl Rooms {
         if gone.is_empty() {
             return;
         }
+        self.drop_tracks(room, gone);
+        self.replace_tracks(room);
+    }
+
+    /// Tracks are gone, and nobody is fed from another in place of one yet.
+    fn drop_tracks(&mut self, room: &RoomName, gone: &[TrackId]) {
         for track in gone {
             self.tracks.remove(track);
             self.end_relays(*track);
@@ -345,6 +351,10 @@ impl Rooms {
                 }
             }
         }
+    }
+
+    /// Whoever was fed from a track that is gone is fed from what there is.
+    fn replace_tracks(&mut self, room: &RoomName) {
         self.refresh_speaking(room);
         self.feed_viewers(room);
     }

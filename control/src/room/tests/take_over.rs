@@ -146,6 +146,23 @@ fn no_worker_is_told_anything_of_those_who_were_lost_on_the_way() {
 }
 
 #[test]
+fn who_sent_a_lost_track_on_is_told_that_it_is_gone_and_its_home_nothing() {
+    let mut world = World::new();
+    world
+        .connect(Door::Whip, "r", &ANN.sdp(&CAMERA_AND_MICROPHONE))
+        .unwrap();
+    for _ in 0..4 {
+        world.reports([61, 5]);
+    }
+    let sdp = BOB.sdp(&["0 audio recvonly", "1 video recvonly"]);
+    world.connect(Door::Whep, "r", &sdp).unwrap();
+    world.effects();
+    world.take_over(false);
+    assert_eq!(world.commands(), ["#1 unpublish t1", "#1 unpublish t2"]);
+    world.assert_empty();
+}
+
+#[test]
 fn another_version_is_refused_and_so_is_half_of_it() {
     let mut world = World::new();
     world.entered("r", "Ann");
