@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Desk, limits};
+use super::{Desk, limits, outbox};
 use crate::firestore::message::Document;
 
 /// What took how long lately.
@@ -56,6 +56,14 @@ impl Desk {
         // What was written while nobody listened is old, not late.
         if lag <= now.saturating_duration_since(able) {
             self.pace.handle_took(now, lag);
+        }
+    }
+
+    /// Nothing of ours is written to a document sooner than a second after somebody else wrote it.
+    pub(super) fn keep_gap(&mut self, now: Instant, document: &Document) {
+        let rest = outbox::rest_of_gap(self.at(now).since(document.updated));
+        if !rest.is_zero() {
+            self.outbox.hold(&document.path, now + rest);
         }
     }
 

@@ -145,11 +145,7 @@ impl Desk {
             self.owners.remember(now, name, owner);
             self.lose_room(now, name);
         } else {
-            let at = self.at(now);
-            let wait = limits::FOREIGN_WRITE_GAP.saturating_sub(at.since(document.updated));
-            if !wait.is_zero() {
-                self.outbox.hold(&Path::room(name.as_str()), now + wait);
-            }
+            self.keep_gap(now, document);
             self.write_room(now, name, Precondition::Updated(document.updated));
         }
     }

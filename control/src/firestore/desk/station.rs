@@ -119,12 +119,7 @@ impl Desk {
         }
         let swept = !text(&document.fields, "swept_by").is_empty();
         self.station.audit |= !is_ours || swept;
-        let at = self.at(now);
-        let wait = limits::FOREIGN_WRITE_GAP.saturating_sub(at.since(document.updated));
-        if !wait.is_zero() {
-            let path = Path::node(&self.config.node);
-            self.outbox.hold(&path, now + wait);
-        }
+        self.keep_gap(now, document);
         self.beat(now, Precondition::Updated(document.updated));
     }
 

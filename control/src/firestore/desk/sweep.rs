@@ -151,6 +151,7 @@ impl Desk {
         let wait = until.max().map(|end| end.since(self.at(now)));
         let count = left.len();
         for document in left {
+            self.keep_gap(now, document);
             self.outbox.push(self.mark(now, &node, document));
         }
         if own && collection == Collection::Rooms {

@@ -88,6 +88,16 @@ fn a_node_killed_in_the_middle_of_a_rush_loses_nothing_that_is_offered_again() {
     }
 }
 
+/// Runs until somebody begins to clean up after a dead node.
+fn until_swept(world: &mut World, name: &str) {
+    let node = Path::node(name);
+    while let Some(found) = world.database.document(&node)
+        && text(&found.fields, "swept_by").is_empty()
+    {
+        world.run(Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn what_a_dead_node_wrote_arrives_late_and_is_marked_when_its_lease_is_over() {
     let mut world = World::three(55);
@@ -96,13 +106,7 @@ fn what_a_dead_node_wrote_arrives_late_and_is_marked_when_its_lease_is_over() {
     let name = world.nodes[victim].name.clone();
     let lost: Vec<String> = all().filter(|id| world.server(id) == victim).collect();
     world.kill(victim);
-    let is_swept = |world: &World| {
-        let node = world.database.document(&Path::node(&name));
-        node.is_none_or(|node| !text(&node.fields, "swept_by").is_empty())
-    };
-    while !is_swept(&world) {
-        world.run(Duration::from_millis(1));
-    }
+    until_swept(&mut world, &name);
     let end = stamp(world.now + SECOND * 20).0;
     let late = [field("lease_until", Value::Time(end))];
     world.page(world.now, Path::request("room0"), late.into());
@@ -114,6 +118,25 @@ fn what_a_dead_node_wrote_arrives_late_and_is_marked_when_its_lease_is_over() {
         assert!(error.contains("is gone; offer again"), "{id}: {error}");
     }
     assert_eq!(world.database.document(&Path::node(&name)), None);
+}
+
+#[test]
+fn the_last_word_of_a_dead_node_is_left_alone_for_a_second() {
+    let mut world = World::three(57);
+    fill(&mut world);
+    let victim = world.server("room0");
+    let name = world.nodes[victim].name.clone();
+    world.kill(victim);
+    until_swept(&mut world, &name);
+    let word = [
+        field("error", Value::from("the peer went silent; offer again")),
+        field("lease_until", Value::Null),
+    ];
+    world.page(world.now, Path::request("room0"), word.into());
+    world.run(SECOND);
+    assert_eq!(world.text("room0", "owner"), name);
+    world.run(SECOND * 5);
+    assert_eq!(world.text("room0", "owner"), "");
 }
 
 #[test]
