@@ -73,11 +73,15 @@ impl RemoteClock {
     /// A sender report with time `theirs` arrived at `ours`.
     pub(super) fn handle_report(&mut self, ours: Ntp, theirs: Ntp) {
         let sample = ours.0.wrapping_sub(theirs.0) as i64;
-        self.ahead = Some(match self.ahead {
-            // The report that travelled fastest is the nearest to the truth. A slower one moves
-            // the estimate a little, so that it follows a clock that drifts.
-            Some(ahead) if sample > ahead && sample - ahead < JUMP => ahead + (sample - ahead) / 64,
-            Some(_) | None => sample,
+        let before = self.ahead.unwrap_or(sample);
+        // The scale is a circle, and a publisher's clock may show anything.
+        let slower = sample.wrapping_sub(before);
+        // The report that travelled fastest is the nearest to the truth. A slower one moves the
+        // estimate a little, so that it follows a clock that drifts.
+        self.ahead = Some(if (1..JUMP).contains(&slower) {
+            before.wrapping_add(slower / 64)
+        } else {
+            sample
         });
     }
 
@@ -145,6 +149,20 @@ mod tests {
         assert!((20..22).contains(&((ahead * 1_000) >> 32)), "{ahead}");
         remote.handle_report(ms(60_000), ms(4_000));
         assert_eq!(remote.theirs(ms(60_000)), Some(ms(4_000)));
+    }
+
+    #[test]
+    fn a_publisher_may_show_any_time() {
+        let (ours, half) = (Ntp(1 << 40), 1 << 63);
+        for (first, second) in [(half + 1, half - 1), (half - 1, half + 1), (0, u64::MAX)] {
+            let theirs = [first, second].map(|ahead: u64| Ntp(ours.0.wrapping_sub(ahead)));
+            let mut remote = RemoteClock::default();
+            for theirs in theirs {
+                remote.handle_report(ours, theirs);
+            }
+            let shown = remote.theirs(ours).unwrap().0;
+            assert!(theirs[1].0.abs_diff(shown) <= 2, "{shown}");
+        }
     }
 
     #[test]
