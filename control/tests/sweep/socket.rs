@@ -14,6 +14,10 @@ use crate::world::{Event, World};
 /// A frame that nobody takes within this time breaks the connection.
 const SEND_WITHIN: Duration = Duration::from_secs(10);
 
+/// Ends of a connection.
+const SERVER: usize = 0;
+const CLIENT: usize = 1;
+
 /// A connection as the server sees it.
 pub(crate) struct Socket {
     pub(crate) node: usize,
@@ -25,6 +29,8 @@ pub(crate) struct Socket {
     pub(crate) stuck_until: Option<Instant>,
     /// Since when a frame waits to leave.
     waits_since: Option<Instant>,
+    /// When the last frame arrives, at the server and at the client: none overtakes another.
+    arrivals: [Instant; 2],
 }
 
 /// What happened and was not read yet.
@@ -54,6 +60,7 @@ impl Socket {
             latency,
             stuck_until: None,
             waits_since: None,
+            arrivals: [now; 2],
         }
     }
 
@@ -83,6 +90,13 @@ impl Socket {
             .is_none_or(|channel| channel.unread.is_empty())
     }
 
+    /// When a frame arrives that leaves then.
+    fn arrival(&mut self, end: usize, leaves: Instant) -> Instant {
+        let at = self.arrivals[end].max(leaves + self.latency);
+        self.arrivals[end] = at;
+        at
+    }
+
     fn is_stuck(&self, now: Instant) -> bool {
         self.stuck_until.is_some_and(|until| now < until)
     }
@@ -102,11 +116,11 @@ impl World {
 
     /// The client sends something.
     pub(crate) fn send_frame(&mut self, socket: usize, frame: Frame) {
-        let Some(state) = self.sockets.get(&socket) else {
+        let Some(state) = self.sockets.get_mut(&socket) else {
             return;
         };
-        let stuck = state.stuck_until.unwrap_or(self.now).max(self.now);
-        let at = stuck + state.latency;
+        let leaves = state.stuck_until.unwrap_or(self.now).max(self.now);
+        let at = state.arrival(SERVER, leaves);
         self.queue.push(at, Event::ToServer(socket, frame));
     }
 
@@ -276,7 +290,7 @@ impl World {
             socket.waits_since.get_or_insert(now);
             leaves = socket.stuck_until.unwrap_or(now);
         }
-        let at = leaves + socket.latency;
+        let at = socket.arrival(CLIENT, leaves);
         self.queue.push(at, Event::ToClient(id, frame));
     }
 }

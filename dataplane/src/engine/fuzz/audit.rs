@@ -12,6 +12,9 @@ use crate::limits::{
     TRACKS_PER_SESSION_MAX,
 };
 
+/// By then what waited has left at the slowest pace, or was left out and counted.
+const WAITING: Duration = Duration::from_secs(10);
+
 /// Between two reports of an engine, and a little more.
 const REPORT: Duration = Duration::from_millis(1_100);
 
@@ -32,7 +35,7 @@ impl World {
     /// What is waited for comes, and the numbers are looked at; then everybody leaves, and nothing remains.
     pub(super) fn finish(&mut self) {
         (self.sends_max, self.is_relay_stuck) = (usize::MAX, false);
-        self.advance(REPORT);
+        self.advance(WAITING);
         self.assert_gapless();
         let here: Vec<usize> = self.seats.iter().flatten().copied().collect();
         for client in here {
