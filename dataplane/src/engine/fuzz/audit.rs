@@ -6,6 +6,7 @@ use super::stream::Stream;
 use super::world::World;
 use crate::counters::Counters;
 use crate::engine::Engine;
+use crate::id::SenderId;
 use crate::limits::{
     CLOSING_MAX, CONSENT_TIMEOUT, CONTROL_QUEUE_LEN, ENCODINGS_MAX, PATHS_PER_SESSION_MAX,
     SENDERS_PER_SESSION_MAX, SENDERS_RETIRED_MAX, SOURCES_RETIRED_MAX, SSRCS_PER_TRACK_MAX,
@@ -53,7 +54,7 @@ impl World {
             let streams = client.streams.values();
             streams.map(move |stream| (client, stream))
         });
-        let (mut missing, mut excused, mut count) = (0, 0, 0);
+        let (mut missing, mut excused, mut count) = (0, self.unsent, 0);
         for (client, stream) in streams {
             count += 1;
             if client.is_loose || self.is_loose(stream) {
@@ -93,6 +94,14 @@ fn dropped(counters: &Counters, streams: u64) -> u64 {
 }
 
 impl Engine {
+    /// Whether a sender sends nothing at the moment, though it is fed.
+    pub(super) fn is_off(&self, sender: SenderId) -> bool {
+        let key = self.names.senders.get(&sender);
+        let sender = key.and_then(|key| self.senders.get(*key));
+        let source = sender.and_then(|sender| sender.source.as_ref());
+        source.is_some_and(|source| source.is_off)
+    }
+
     /// Nothing has grown past its limit.
     fn assert_bounded(&self) {
         let sessions_max = self.config.sessions_max;

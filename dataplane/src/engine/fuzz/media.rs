@@ -2,6 +2,7 @@
 
 use super::packet::{TAIL_LEN, Tail, digest};
 use super::sessions::stranger;
+use super::stream::Stream;
 use super::track::{EXTENSIONS, Sent, Track, VIDEO, VOICE, VOICE_RED, rid, rtx_of, rtx_type};
 use super::world::World;
 use crate::command::{MediaKind, PayloadKind};
@@ -118,9 +119,36 @@ impl World {
         let (worker, path) = (client.worker, client.path);
         // From where its publisher proved nothing, or without keys, it goes nowhere.
         if self.is_taken(worker, path, packet) {
-            self.delivered.note(ssrc, index);
+            self.note_delivered(ssrc, index);
             self.clients[owner].last_taken = packet.to_vec();
         }
+    }
+
+    /// An engine was given a packet. Who is sent nothing at the moment is not sent later what came late, and
+    /// the numbers around it stand.
+    fn note_delivered(&mut self, ssrc: u32, index: u64) {
+        let is_late = self
+            .delivered
+            .highest(ssrc)
+            .is_some_and(|highest| index < highest);
+        if is_late {
+            self.unsent += self.count_off(ssrc);
+        }
+        self.delivered.note(ssrc, index);
+    }
+
+    /// How many streams that are fed from a source are sent nothing at the moment.
+    fn count_off(&self, ssrc: u32) -> u64 {
+        let is_fed = |stream: &Stream| {
+            let track = stream.feed.and_then(|id| self.tracks.get(&id));
+            track.is_some_and(|track| track.encodings.iter().any(|its| its.ssrc == ssrc))
+        };
+        let off = self.clients.iter().flat_map(|client| {
+            let engine = &self.engines[client.worker];
+            let streams = client.streams.values().filter(|stream| is_fed(stream));
+            streams.filter(|stream| engine.is_off(stream.sender))
+        });
+        off.count() as u64
     }
 
     /// A packet arrives. Whether it was authentic and new.
@@ -202,7 +230,7 @@ impl World {
             let client = &self.clients[owner];
             let (worker, path) = (client.worker, client.path);
             if self.is_taken(worker, path, &packet) && is_in_time {
-                self.delivered.note(ssrc, lost);
+                self.note_delivered(ssrc, lost);
             }
         }
     }

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) tracks: BTreeMap<TrackId, Track>,
     /// What the engines were given of each source.
     pub(super) delivered: Delivered,
+    /// How many packets came late to streams that were sent nothing then.
+    pub(super) unsent: u64,
     /// Packets that were held back: whose, of which source and index, and what.
     pub(super) late: Vec<(usize, u32, u64, Vec<u8>)>,
     /// Everybody who ever sent a connectivity check from an address, right or wrong.
@@ -79,6 +81,7 @@ impl World {
             seats: [None; SEATS],
             tracks: BTreeMap::new(),
             delivered: Delivered::default(),
+            unsent: 0,
             late: Vec::new(),
             greeted: HashSet::new(),
             counters: [Counters::default(), Counters::default()],
