@@ -16,6 +16,11 @@ const ANCHORS: usize = 8;
 /// of them may be asked for again.
 const ANCHORS_OLDER: usize = 56;
 
+/// Where more packets than this are missing, what follows goes on as if there had been none: a jump of
+/// half the number space would make a receiver guess a wrong rollover counter and decrypt nothing ever
+/// after (RFC 3711 section 3.3.1), and a smaller one only makes it ask for what is gone.
+pub(super) const NUMBERS_SKIPPED_MAX: u64 = 4_096;
+
 /// Translates numbers, always by addition: from each anchor on, the outgoing number is the
 /// incoming one plus something.
 ///

@@ -5,7 +5,7 @@ use super::downlink;
 use super::egress::{FILLER_LEN, OSN_LEN, Plan, Planned};
 use super::hold::Soon;
 use super::log::{Entry, Stamp};
-use super::numbering::{Numbers, Shift};
+use super::numbering::{NUMBERS_SKIPPED_MAX, Numbers, Shift};
 use super::resend::Resend;
 use super::sender::{Route, Sender, SenderKey, Treatment};
 use super::session::Session;
@@ -16,11 +16,6 @@ use super::track::Track;
 use crate::command::MediaKind;
 use crate::counters::Counters;
 use crate::srtp::SealKey;
-
-/// A subscriber that missed more packets than this goes on as if there had been none: a jump of
-/// half the number space would make it guess a wrong rollover counter and decrypt nothing ever
-/// after (RFC 3711 section 3.3.1), and a smaller one only makes it ask for what is gone.
-const NUMBERS_SKIPPED_MAX: u64 = 4_096;
 
 /// Fills a plan from what waits for one session.
 pub(super) struct Planner<'a> {

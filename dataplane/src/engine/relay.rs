@@ -19,6 +19,7 @@ use super::Engine;
 use super::clock::{Clock, Ntp, RemoteClock, RtpClock};
 use super::extensions::audio_level;
 use super::log::{Entry, Stamp};
+use super::numbering::NUMBERS_SKIPPED_MAX;
 use super::session::Session;
 use super::slab::Slab;
 use super::track::{Home, Track, TrackKey, Use};
@@ -26,10 +27,6 @@ use crate::command::TrackSpec;
 use crate::id::TrackId;
 use crate::limits::FORMATS_MAX;
 use crate::relay::{RelaySlot, RelayedClock, RelayedPacket, Word};
-
-/// A track that lost more packets than this on its way goes on for its subscribers as if there had
-/// been none, for the reason that egress gives for its own constant of this kind.
-const NUMBERS_SKIPPED_MAX: u64 = 4_096;
 
 /// Another worker that reads a track's log.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use super::extensions::ForwardedIds;
 use super::keyframe::KeyframeGate;
 use super::log::{Log, LogSnapshot};
 use super::meter::{Meter, MeterSnapshot};
+use super::numbering::NUMBERS_SKIPPED_MAX;
 use super::pause::Pause;
 use super::relay::Export;
 use super::sender::SenderKey;
@@ -279,7 +280,7 @@ impl Track {
     }
 
     /// Where a media packet of `ssrc` with this index belongs; `None` for a straggler of a source
-    /// that was replaced.
+    /// that was replaced. A source whose numbers jump far ahead goes on like another one.
     pub(super) fn place(
         &self,
         now: Instant,
@@ -296,9 +297,10 @@ impl Track {
         };
         if current.ssrc == ssrc {
             let sequence = index.wrapping_add(current.base);
+            let skipped = sequence.saturating_sub(self.log.newest());
             return Some(Place {
                 sequence,
-                epoch: current.epoch,
+                epoch: current.epoch + u32::from(skipped > NUMBERS_SKIPPED_MAX),
                 base: current.base,
             });
         }
@@ -341,7 +343,7 @@ impl Track {
         });
     }
 
-    /// An authentic media packet came from `ssrc`. Whether another source, or none, did before.
+    /// An authentic media packet came from `ssrc`. Whether another source did before, or none, or one far behind.
     pub(super) fn handle_source(
         &mut self,
         now: Instant,
@@ -349,8 +351,8 @@ impl Track {
         place: Place,
         format: FormatIndex,
     ) -> bool {
-        let is_new = self.ssrc() != Some(ssrc);
         let Place { epoch, base, .. } = place;
+        let is_new = self.epoch() != Some(epoch);
         self.current = Some(CurrentSource {
             ssrc,
             epoch,

@@ -194,6 +194,22 @@ fn t_21_a_publisher_that_changes_its_ssrc_goes_on_without_a_gap_and_stragglers_s
 }
 
 #[test]
+fn a_publisher_whose_numbers_jump_goes_on_for_its_subscribers_as_if_they_had_not() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let mut received = Vec::new();
+    // A receiver would take the jump for one back, and its rollover counter for another.
+    for sequence in [10, 11, 62_000, 62_001] {
+        publisher.send(&mut world, &video(7, sequence, b"x").packet());
+        received.extend(subscriber.media(&mut world));
+        world.ms(20);
+    }
+    let numbers: Vec<u16> = received.iter().map(|p| p.header.sequence_number).collect();
+    let base = numbers[0];
+    assert_eq!(numbers, [base, base + 1, base + 2, base + 3]);
+}
+
+#[test]
 fn redundant_audio_is_renamed_or_unwrapped_by_what_the_receiver_takes() {
     let mut world = World::new();
     let mut publisher = Peer::connect(&mut world, 1);

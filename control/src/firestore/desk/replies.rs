@@ -149,6 +149,7 @@ impl Desk {
     /// Others took us for dead, and nobody took the document: it is ours again.
     fn reclaim(&mut self, now: Instant, id: &RequestId, document: &Document) {
         let lease_end = self.at(now).after(self.config.lease);
+        self.keep_gap(now, document);
         self.outbox.push(Pending {
             write: Write {
                 path: Path::request(&id.0),
