@@ -388,6 +388,25 @@ fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
         .unwrap()
 }
 
+/// A player of both kinds comes.
+fn watch(world: &mut World) -> Connected {
+    let sdp = BOB.sdp(&["0 audio recvonly", "1 video recvonly"]);
+    world.connect(Door::Whep, "r", &sdp).unwrap()
+}
+
+/// A room whose home, worker 0, is too busy for more, with an encoder there.
+fn busy_room() -> World {
+    let mut world = World::new();
+    world
+        .connect(Door::Whip, "r", &ANN.sdp(&CAMERA_AND_MICROPHONE))
+        .unwrap();
+    for _ in 0..4 {
+        world.reports([61, 5]);
+    }
+    world.effects();
+    world
+}
+
 fn room_name(name: &str) -> RoomName {
     name.parse().unwrap()
 }

@@ -2,24 +2,6 @@
 
 use super::*;
 
-fn watch(world: &mut World) -> Connected {
-    let sdp = BOB.sdp(&["0 audio recvonly", "1 video recvonly"]);
-    world.connect(Door::Whep, "r", &sdp).unwrap()
-}
-
-/// A room whose home, worker 0, is too busy for more, with an encoder there.
-fn busy_room() -> World {
-    let mut world = World::new();
-    world
-        .connect(Door::Whip, "r", &ANN.sdp(&CAMERA_AND_MICROPHONE))
-        .unwrap();
-    for _ in 0..4 {
-        world.reports([61, 5]);
-    }
-    world.effects();
-    world
-}
-
 #[test]
 fn a_new_room_begins_where_there_is_least_to_do() {
     let mut world = World::new();

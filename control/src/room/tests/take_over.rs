@@ -80,15 +80,8 @@ fn who_does_not_come_back_is_gone_after_15_seconds() {
 
 #[test]
 fn a_relay_between_workers_is_known_and_ends_with_its_last_player() {
-    let mut world = World::new();
-    world
-        .connect(Door::Whip, "r", &ANN.sdp(&CAMERA_AND_MICROPHONE))
-        .unwrap();
-    for _ in 0..4 {
-        world.reports([61, 5]);
-    }
-    let sdp = BOB.sdp(&["0 audio recvonly", "1 video recvonly"]);
-    let player = world.connect(Door::Whep, "r", &sdp).unwrap();
+    let mut world = busy_room();
+    let player = watch(&mut world);
     world.effects();
     world.take_over(true);
     world.rooms.handle_disconnect(&player.resource).unwrap();
@@ -147,15 +140,8 @@ fn no_worker_is_told_anything_of_those_who_were_lost_on_the_way() {
 
 #[test]
 fn who_sent_a_lost_track_on_is_told_that_it_is_gone_and_its_home_nothing() {
-    let mut world = World::new();
-    world
-        .connect(Door::Whip, "r", &ANN.sdp(&CAMERA_AND_MICROPHONE))
-        .unwrap();
-    for _ in 0..4 {
-        world.reports([61, 5]);
-    }
-    let sdp = BOB.sdp(&["0 audio recvonly", "1 video recvonly"]);
-    world.connect(Door::Whep, "r", &sdp).unwrap();
+    let mut world = busy_room();
+    watch(&mut world);
     world.effects();
     world.take_over(false);
     assert_eq!(world.commands(), ["#1 unpublish t1", "#1 unpublish t2"]);
