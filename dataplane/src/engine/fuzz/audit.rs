@@ -94,12 +94,20 @@ fn dropped(counters: &Counters, streams: u64) -> u64 {
 }
 
 impl Engine {
-    /// Whether a sender sends nothing at the moment, though it is fed.
-    pub(super) fn is_off(&self, sender: SenderId) -> bool {
+    /// Whether a sender does not send the packet that came last of what feeds it, where that came late: it sends
+    /// nothing at the moment, or began anew behind it.
+    pub(super) fn passes_over_late(&self, sender: SenderId) -> bool {
         let key = self.names.senders.get(&sender);
-        let sender = key.and_then(|key| self.senders.get(*key));
-        let source = sender.and_then(|sender| sender.source.as_ref());
-        source.is_some_and(|source| source.is_off)
+        let Some(sender) = key.and_then(|key| self.senders.get(*key)) else {
+            return false;
+        };
+        let Some(source) = &sender.source else {
+            return false;
+        };
+        let track = self.tracks.get(source.track);
+        let came = track.and_then(|track| track.log.latest());
+        let is_before = came.is_some_and(|came| sender.numbering.translate(&came.stamp).is_none());
+        source.is_off || source.next.is_some() || is_before
     }
 
     /// Nothing has grown past its limit.

@@ -124,31 +124,31 @@ impl World {
         }
     }
 
-    /// An engine was given a packet. Who is sent nothing at the moment is not sent later what came late, and
-    /// the numbers around it stand.
+    /// An engine was given a packet. Who is sent nothing at the moment, or nothing yet since that was so, is not sent
+    /// what comes late, and the numbers around it stand.
     fn note_delivered(&mut self, ssrc: u32, index: u64) {
         let is_late = self
             .delivered
             .highest(ssrc)
             .is_some_and(|highest| index < highest);
         if is_late {
-            self.unsent += self.count_off(ssrc);
+            self.unsent += self.count_passing_over(ssrc);
         }
         self.delivered.note(ssrc, index);
     }
 
-    /// How many streams that are fed from a source are sent nothing at the moment.
-    fn count_off(&self, ssrc: u32) -> u64 {
+    /// How many streams that are fed from a source are not sent what came of it just now, and late.
+    fn count_passing_over(&self, ssrc: u32) -> u64 {
         let is_fed = |stream: &Stream| {
             let track = stream.feed.and_then(|id| self.tracks.get(&id));
             track.is_some_and(|track| track.encodings.iter().any(|its| its.ssrc == ssrc))
         };
-        let off = self.clients.iter().flat_map(|client| {
+        let passing = self.clients.iter().flat_map(|client| {
             let engine = &self.engines[client.worker];
             let streams = client.streams.values().filter(|stream| is_fed(stream));
-            streams.filter(|stream| engine.is_off(stream.sender))
+            streams.filter(|stream| engine.passes_over_late(stream.sender))
         });
-        off.count() as u64
+        passing.count() as u64
     }
 
     /// A packet arrives. Whether it was authentic and new.
