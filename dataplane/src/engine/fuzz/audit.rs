@@ -6,7 +6,7 @@ use super::stream::Stream;
 use super::world::World;
 use crate::counters::Counters;
 use crate::engine::Engine;
-use crate::id::SenderId;
+use crate::id::{SenderId, Ssrc};
 use crate::limits::{
     CLOSING_MAX, CONSENT_TIMEOUT, CONTROL_QUEUE_LEN, ENCODINGS_MAX, PATHS_PER_SESSION_MAX,
     SENDERS_PER_SESSION_MAX, SENDERS_RETIRED_MAX, SOURCES_RETIRED_MAX, SSRCS_PER_TRACK_MAX,
@@ -94,9 +94,9 @@ fn dropped(counters: &Counters, streams: u64) -> u64 {
 }
 
 impl Engine {
-    /// Whether a sender does not send the packet that came last of what feeds it, where that came late: it sends
-    /// nothing at the moment, or began anew behind it.
-    pub(super) fn passes_over_late(&self, sender: SenderId) -> bool {
+    /// Whether a sender does not send the packet that came last from a source, where that came late: it sends nothing
+    /// at the moment, reads another source, or began anew behind it.
+    pub(super) fn passes_over_late(&self, sender: SenderId, ssrc: u32) -> bool {
         let key = self.names.senders.get(&sender);
         let Some(sender) = key.and_then(|key| self.senders.get(*key)) else {
             return false;
@@ -105,9 +105,11 @@ impl Engine {
             return false;
         };
         let track = self.tracks.get(source.track);
-        let came = track.and_then(|track| track.log.latest());
-        let is_before = came.is_some_and(|came| sender.numbering.translate(&came.stamp).is_none());
-        source.is_off || source.next.is_some() || is_before
+        let came = track
+            .filter(|track| track.ssrc() == Some(Ssrc(ssrc)))
+            .and_then(|track| track.log.latest());
+        let is_sent = came.is_some_and(|came| sender.numbering.translate(&came.stamp).is_some());
+        source.is_off || source.next.is_some() || !is_sent
     }
 
     /// Nothing has grown past its limit.

@@ -124,8 +124,8 @@ impl World {
         }
     }
 
-    /// An engine was given a packet. Who is sent nothing at the moment, or nothing yet since that was so, is not sent
-    /// what comes late, and the numbers around it stand.
+    /// An engine was given a packet. Who is sent nothing at the moment, or goes on with something else since, is not
+    /// sent what comes late, and the numbers around it stand.
     fn note_delivered(&mut self, ssrc: u32, index: u64) {
         let is_late = self
             .delivered
@@ -146,7 +146,7 @@ impl World {
         let passing = self.clients.iter().flat_map(|client| {
             let engine = &self.engines[client.worker];
             let streams = client.streams.values().filter(|stream| is_fed(stream));
-            streams.filter(|stream| engine.passes_over_late(stream.sender))
+            streams.filter(|stream| engine.passes_over_late(stream.sender, ssrc))
         });
         passing.count() as u64
     }
