@@ -281,6 +281,10 @@ pub const PACING_BURST: Duration = Duration::from_millis(40);
 /// ..or this many full packets, where that is more.
 pub const PACING_BURST_BYTES: usize = 10 * 1_200;
 
+/// For so long video waits at most because of what did not wait itself, voices and what was asked for again; as long
+/// as a burst takes, where that is more.
+pub const PACING_DEBT_MAX: Duration = Duration::from_millis(500);
+
 /// Video that waits for its pace is late after this long: a key frame before it takes its time..
 pub const VIDEO_LATE_PACED: Duration = Duration::from_millis(400);
 

@@ -42,6 +42,8 @@ pub(super) struct Downlink {
     told_bps: u64,
     /// When video last had to wait.
     paced_at: Option<Instant>,
+    /// When it goes on that waits for its pace, or its probe: the session has an entry among the timers.
+    goes_on_at: Option<Instant>,
     floor: Floor,
     /// When the first media left.
     began_at: Option<Instant>,
@@ -100,6 +102,7 @@ impl Downlink {
             estimator,
             pacer: Pacer::new(now),
             paced_at: None,
+            goes_on_at: None,
             began_at: None,
             backlog_until: None,
             floor: Floor {
@@ -124,7 +127,9 @@ impl Downlink {
         downlink.estimator = Estimator::restore(now, &snapshot.estimate);
         downlink.told_bps = snapshot.told_bps;
         downlink.began_at = snapshot.has_begun.then_some(now);
-        downlink.pacer.set_rate(downlink.estimator.pacing_bps());
+        downlink
+            .pacer
+            .set_rate(now, downlink.estimator.pacing_bps());
         downlink
     }
 
@@ -139,16 +144,17 @@ impl Downlink {
         self.backlog_until = self.backlog_until.filter(|until| now < *until);
         let rate_bps = self.estimator.pacing_bps();
         let is_bounded = rate_bps < u64::MAX || self.backlog_until.is_none();
-        self.pacer.set_rate(if is_bounded {
+        let rate_bps = if is_bounded {
             rate_bps
         } else {
             GROUP_PACING_BPS
-        });
+        };
+        self.pacer.set_rate(now, rate_bps);
     }
 
     /// Lets everything leave that waits for its pace, until the next feedback.
-    pub(super) fn let_go(&mut self) {
-        self.pacer.set_rate(u64::MAX);
+    pub(super) fn let_go(&mut self, now: Instant) {
+        self.pacer.set_rate(now, u64::MAX);
     }
 
     /// What its network carries, once that is known.
@@ -399,14 +405,22 @@ impl Engine {
             session.is_paced = true;
             self.counters.paced += 1;
         }
+        if downlink.goes_on_at.is_some_and(|sooner| sooner <= due) {
+            return;
+        }
+        downlink.goes_on_at = Some(due);
         self.timers.watch_pace(key, due);
     }
 
-    /// A session's video may go on.
-    pub(super) fn end_pace(&mut self, key: SessionKey) {
+    /// It is time for a session's video to go on, if it was not to do so sooner.
+    pub(super) fn end_pace(&mut self, key: SessionKey, due: Instant) {
         let Some(session) = self.sessions.get_mut(key) else {
             return;
         };
+        let goes_on = session.downlink.as_mut().map(|its| &mut its.goes_on_at);
+        if goes_on.is_none_or(|at| at.take_if(|at| *at == due).is_none()) {
+            return;
+        }
         session.is_paced = false;
         if !session.is_ready {
             session.is_ready = true;

@@ -321,7 +321,7 @@ impl Engine {
             session.video_wait.end();
             session.is_paced = false;
             if let Some(downlink) = &mut session.downlink {
-                downlink.let_go();
+                downlink.let_go(now);
             }
             if !session.pending.is_empty() && !session.is_ready {
                 session.is_ready = true;

@@ -78,13 +78,13 @@ impl Timers {
         self.paced.push(Reverse((due, key)));
     }
 
-    fn take_paced(&mut self, now: Instant) -> Option<SessionKey> {
+    fn take_paced(&mut self, now: Instant) -> Option<(Instant, SessionKey)> {
         let Reverse((due, key)) = *self.paced.peek()?;
         if due > now {
             return None;
         }
         self.paced.pop();
-        Some(key)
+        Some((due, key))
     }
 
     /// The session that waits longest.
@@ -141,8 +141,8 @@ impl Engine {
         if feedback_due.is_some_and(|due| due <= now + TRANSPORT_FEEDBACK_EARLY) {
             self.fire_feedback(now);
         }
-        while let Some(key) = self.timers.take_paced(now) {
-            self.end_pace(key);
+        while let Some((due, key)) = self.timers.take_paced(now) {
+            self.end_pace(key, due);
         }
         // Where nothing can be sent, nobody asks for bursts, and what was held would be due for ever.
         if self.hold.due().is_some_and(|due| due <= now) {

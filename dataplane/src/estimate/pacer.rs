@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Probe;
-use crate::limits::{PACING_BURST, PACING_BURST_BYTES, PROBE_PACKETS_MIN};
+use crate::limits::{PACING_BURST, PACING_BURST_BYTES, PACING_DEBT_MAX, PROBE_PACKETS_MIN};
 
 /// What is due within this time leaves with what is due now.
 const SLACK: Duration = Duration::from_micros(500);
@@ -26,7 +26,7 @@ pub struct Pacer {
 /// A bucket, kept as the time at which it is empty.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
-    /// When all that was sent has left at the rate that it was sent at.
+    /// When all that was sent has left at the rate that it was sent at, or as much of it as is remembered.
     empty_at: Instant,
     rate_bps: u64,
     /// What it holds.
@@ -57,9 +57,10 @@ impl Pacer {
     }
 
     /// Media may leave at so many bits per second from now on, or, with `u64::MAX`, as it comes.
-    pub fn set_rate(&mut self, rate_bps: u64) {
+    pub fn set_rate(&mut self, now: Instant, rate_bps: u64) {
         self.media.rate_bps = rate_bps.max(1);
         self.media.holds = PACING_BURST.max(self.media.time_for(PACING_BURST_BYTES));
+        self.media.forget_much(now);
     }
 
     /// Bytes of media that may leave now; what leaves may be longer by a packet.
@@ -152,7 +153,14 @@ impl Bucket {
     fn handle_sent(&mut self, now: Instant, bytes: usize) {
         if self.rate_bps != UNBOUNDED {
             self.empty_at = self.empty_at.max(now) + self.time_for(bytes);
+            self.forget_much(now);
         }
+    }
+
+    /// What leaves without waiting is not held against the rest for ever.
+    fn forget_much(&mut self, now: Instant) {
+        let debt_max = self.holds.max(PACING_DEBT_MAX);
+        self.empty_at = self.empty_at.min(now + self.holds + debt_max);
     }
 
     /// How long so many bytes take.
@@ -171,7 +179,7 @@ mod tests {
     fn a_burst_leaves_at_once_and_the_rest_at_its_rate() {
         let start = Instant::now();
         let mut pacer = Pacer::new(start);
-        pacer.set_rate(2_400_000);
+        pacer.set_rate(start, 2_400_000);
         let mut sent = 0;
         let mut now = start;
         while now < start + Duration::from_secs(1) {
@@ -185,6 +193,28 @@ mod tests {
         }
         // A second of the rate, and the burst.
         assert!((310_000..318_000).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn what_does_not_wait_delays_the_rest_by_half_a_second_at_most() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(start);
+        pacer.set_rate(start, 400_000);
+        // Voices of eight times the rate, for a minute.
+        let mut now = start;
+        for _ in 0..60 * 50 {
+            now += Duration::from_millis(20);
+            pacer.handle_sent(now, (8_000, 40));
+        }
+        let waits = pacer.due(now).unwrap() - now;
+        assert!(waits <= Duration::from_millis(501), "{waits:?}");
+        assert_eq!(pacer.allowance(now), 0);
+        // At a very low rate a burst takes longer than that; it is not held against a higher one.
+        pacer.set_rate(now, 10_000);
+        pacer.handle_sent(now, (1_000_000, 1_000));
+        assert!(pacer.due(now).unwrap() - now > Duration::from_secs(9));
+        pacer.set_rate(now, 10_000_000);
+        assert!(pacer.due(now).unwrap() - now <= Duration::from_millis(501));
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Flow {
         {
             self.pacer.begin_probe(now, probe);
         }
-        self.pacer.set_rate(self.estimator.pacing_bps());
+        self.pacer.set_rate(now, self.estimator.pacing_bps());
         loop {
             let cluster = self.pacer.cluster();
             let may_leave = self.pacer.allowance(now) > 0;
