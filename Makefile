@@ -48,8 +48,8 @@ nine: test-deps ## A minute with nine people in a room, one of them a browser, a
 nine-step: test-deps ## A minute with nine people, the network of one of them narrow for a while: docs/nine.svg, docs/nine.png
 	$(CARGO) test --test nine_step -- --ignored --nocapture
 
-sweep: ## Simulated nodes and people until MEETING_HOURS (1000) have passed, from seed FROM on; or SEED once more
-	MILLRACE_HOURS=$(MEETING_HOURS) MILLRACE_FROM=$(FROM) MILLRACE_SEED=$(SEED) MILLRACE_SPAN=$(SPAN) \
+sweep: ## Simulated nodes and people until MEETING_HOURS (1000) have passed, from seed FROM on in STEPs; or SEED once more
+	MILLRACE_HOURS=$(MEETING_HOURS) MILLRACE_FROM=$(FROM) MILLRACE_STEP=$(STEP) MILLRACE_SEED=$(SEED) MILLRACE_SPAN=$(SPAN) \
 		$(CARGO) test --release --test sweep -- sweep::sweep --ignored --nocapture
 
 take-over: ## The program is replaced under a thousand sessions: nothing lost, nothing twice, and the gap

@@ -85,10 +85,11 @@ fn sweep() {
     }
     let wanted_s = variable("MILLRACE_HOURS").unwrap_or(1_000) as f64 * 3_600.0;
     let from = variable("MILLRACE_FROM").unwrap_or(1_000);
+    let step = variable("MILLRACE_STEP").map_or(1, |step| step.max(1) as usize);
     let mut all = Tally::default();
     let mut failed = Vec::new();
     let mut said_at = 0.0;
-    for seed in from.. {
+    for seed in (from..).step_by(step) {
         match catch_unwind(|| live(seed, Weight::of(seed).span())) {
             Ok(tally) => all.add(&tally),
             Err(_) => failed.push(seed),
