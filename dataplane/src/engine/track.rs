@@ -315,11 +315,13 @@ impl Track {
         })
     }
 
-    /// Where a retransmission belongs of the packet with this index of the current source.
+    /// Where a retransmission belongs of the packet with this index of the current source; `None` where it says that
+    /// it repairs what cannot have been sent yet.
     pub(super) fn repaired_place(&self, ssrc: Ssrc, index: u64) -> Option<Place> {
         let current = self.current.filter(|current| current.ssrc == ssrc)?;
         let sequence = index.wrapping_add(current.base);
-        Some(Place {
+        let skipped = sequence.saturating_sub(self.log.newest());
+        (skipped <= NUMBERS_SKIPPED_MAX).then_some(Place {
             sequence,
             epoch: current.epoch,
             base: current.base,

@@ -275,6 +275,28 @@ fn a_hole_on_the_publishers_side_is_asked_for_and_filled_by_its_retransmission()
 }
 
 #[test]
+fn a_retransmission_of_what_was_never_sent_leaves_the_subscribers_numbers_alone() {
+    let mut world = World::new();
+    let (mut publisher, mut subscriber) = video_pair(&mut world, true);
+    let mut received = Vec::new();
+    for sequence in [10, 11, 12] {
+        publisher.send(&mut world, &video(7, sequence, b"x").packet());
+        let payload = [&62_000u16.to_be_bytes()[..], b"y"].concat();
+        let repair = Media {
+            ssrc: 8,
+            payload_type: PUBLISHER_RTX,
+            ..video(8, 900 + sequence, &payload)
+        };
+        publisher.send(&mut world, &repair.packet());
+        received.extend(subscriber.media(&mut world));
+        world.ms(20);
+    }
+    let numbers: Vec<u16> = received.iter().map(|p| p.header.sequence_number).collect();
+    let base = numbers[0];
+    assert_eq!(numbers, [base, base + 1, base + 2]);
+}
+
+#[test]
 fn t_21_no_packet_index_is_ever_used_for_two_contents() {
     let mut world = World::new();
     let (mut publisher, mut subscriber) = video_pair(&mut world, false);

@@ -245,7 +245,8 @@ impl World {
         };
         let mut packet = script.piece().to_vec();
         if let Some(first) = packet.first_mut() {
-            *first = *first & 0x3f | 0x80;
+            // Version 2, and no padding: the tail would count it.
+            *first = *first & 0x1f | 0x80;
         }
         let choices = script.byte();
         let ssrcs: Vec<u32> = self
