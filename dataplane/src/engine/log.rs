@@ -20,7 +20,11 @@ use crate::limits::{
 /// and by their sender's *extended sequence number*, which is what a NACK names.
 #[derive(Debug)]
 pub(super) struct Log {
-    bytes: Box<[u8]>,
+    /// As much of the ring as was ever written: what the allocator has used before would be cleared as a whole, and
+    /// take memory that a track of few packets never needs.
+    bytes: Vec<u8>,
+    /// Bytes of the ring.
+    ring: usize,
     /// Bytes ever written: the next packet begins at this modulo the ring's length.
     written: u64,
     entries: Box<[Option<Entry>]>,
@@ -148,10 +152,10 @@ impl Log {
         }
     }
 
-    /// The system maps its pages when they are first written.
-    fn sized(packets: usize, bytes: usize) -> Log {
+    fn sized(packets: usize, ring: usize) -> Log {
         Log {
-            bytes: vec![0; bytes].into_boxed_slice(),
+            bytes: Vec::with_capacity(ring),
+            ring,
             written: 0,
             entries: vec![None; packets].into_boxed_slice(),
             head: 0,
@@ -228,7 +232,7 @@ impl Log {
     /// Room for a packet of `len` bytes in all; the oldest packets make way. What is written there
     /// counts once [`Log::commit`] is called, and is forgotten otherwise.
     pub(super) fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
-        let ring = self.bytes.len();
+        let ring = self.ring;
         if len > ring {
             return None;
         }
@@ -246,12 +250,16 @@ impl Log {
         {
             self.tail += 1;
         }
-        self.bytes.get_mut(at..at + len)
+        let end = at + len;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes.get_mut(at..end)
     }
 
     /// What was written into the last reservation, which is not kept yet.
     pub(super) fn reserved(&self, range: Range<usize>) -> &[u8] {
-        let at = (self.written % self.bytes.len() as u64) as usize;
+        let at = (self.written % self.ring as u64) as usize;
         self.bytes
             .get(at + range.start..at + range.end)
             .unwrap_or_default()
@@ -263,7 +271,7 @@ impl Log {
         let entry = Entry {
             stamp,
             at: self.written,
-            place: (self.written % self.bytes.len() as u64) as usize,
+            place: (self.written % self.ring as u64) as usize,
             extensions_len: extensions_len as u16,
             payload_at: payload.start as u16,
             payload_len: payload.len() as u16,
@@ -316,7 +324,7 @@ impl Log {
         let Some(group) = &self.group else {
             return;
         };
-        let ring = self.bytes.len() as u64;
+        let ring = self.ring as u64;
         let begins_frame = group.frame.is_none_or(|(_, before)| before != timestamp);
         let last = group.begin.and_then(|begin| self.entry(begin));
         let is_far = last.is_some_and(|first| first.at % ring >= GROUP_TURN_BYTES);
