@@ -392,8 +392,9 @@ impl Call {
         let Some(peer) = &self.peer else { return };
         let counts = peer.counts();
         assert_eq!(counts.unreadable, 0, "what does not decrypt: {counts:?}");
-        // Media may overtake the answer that announces it.
-        let is_settled = self.pending.is_none() && now > self.answered_at + Duration::from_secs(2);
+        // Media may overtake the answer that announces it, or come in place of one that could not be written.
+        let is_quiet = now > self.answered_at + Duration::from_secs(2);
+        let is_settled = self.pending.is_none() && !self.is_over && is_quiet;
         assert!(
             !is_settled || counts.strangers == self.strangers,
             "a stream that nobody asked for: {counts:?}"
