@@ -127,9 +127,7 @@ impl Downlink {
         downlink.estimator = Estimator::restore(now, &snapshot.estimate);
         downlink.told_bps = snapshot.told_bps;
         downlink.began_at = snapshot.has_begun.then_some(now);
-        downlink
-            .pacer
-            .set_rate(now, downlink.estimator.pacing_bps());
+        downlink.set_pace(now);
         downlink
     }
 

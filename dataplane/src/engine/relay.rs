@@ -19,7 +19,6 @@ use super::Engine;
 use super::clock::{Clock, Ntp, RemoteClock, RtpClock};
 use super::extensions::audio_level;
 use super::log::{Entry, Stamp};
-use super::numbering::NUMBERS_SKIPPED_MAX;
 use super::session::Session;
 use super::slab::Slab;
 use super::track::{Home, Track, TrackKey, Use};
@@ -250,7 +249,7 @@ impl Engine {
             return None;
         }
         let is_continued = track.epoch() == Some(packet.epoch);
-        if is_continued && packet.sequence > track.log.newest() + NUMBERS_SKIPPED_MAX {
+        if is_continued && track.is_far_ahead(packet.sequence) {
             track.log.forget();
             for &(sender, _) in &track.subscribers {
                 if let Some(sender) = self.senders.get_mut(sender) {

@@ -297,10 +297,9 @@ impl Track {
         };
         if current.ssrc == ssrc {
             let sequence = index.wrapping_add(current.base);
-            let skipped = sequence.saturating_sub(self.log.newest());
             return Some(Place {
                 sequence,
-                epoch: current.epoch + u32::from(skipped > NUMBERS_SKIPPED_MAX),
+                epoch: current.epoch + u32::from(self.is_far_ahead(sequence)),
                 base: current.base,
             });
         }
@@ -315,13 +314,17 @@ impl Track {
         })
     }
 
+    /// Whether more is missing before this number than subscribers' numbers may skip.
+    pub(super) fn is_far_ahead(&self, sequence: u64) -> bool {
+        sequence.saturating_sub(self.log.newest()) > NUMBERS_SKIPPED_MAX
+    }
+
     /// Where a retransmission belongs of the packet with this index of the current source; `None` where it says that
     /// it repairs what cannot have been sent yet.
     pub(super) fn repaired_place(&self, ssrc: Ssrc, index: u64) -> Option<Place> {
         let current = self.current.filter(|current| current.ssrc == ssrc)?;
         let sequence = index.wrapping_add(current.base);
-        let skipped = sequence.saturating_sub(self.log.newest());
-        (skipped <= NUMBERS_SKIPPED_MAX).then_some(Place {
+        (!self.is_far_ahead(sequence)).then_some(Place {
             sequence,
             epoch: current.epoch,
             base: current.base,
