@@ -52,6 +52,8 @@ pub(crate) struct RelayedPacket {
     pub(crate) marker: bool,
     /// Whether a key frame starts with it.
     pub(crate) keyframe: bool,
+    /// Whether a later number had come before.
+    pub(crate) is_late: bool,
     /// Whether a feed publishes it.
     pub(crate) is_fed: bool,
     /// Its place among the layers of its encoding.

@@ -245,7 +245,9 @@ impl Engine {
         else {
             return None;
         };
-        if track.log.refuses(packet.sequence) {
+        // All that came before it would be missing behind it.
+        let begins_late = packet.is_late && track.log.head() == 0;
+        if begins_late || track.log.refuses(packet.sequence) {
             return None;
         }
         let is_continued = track.epoch() == Some(packet.epoch);
@@ -356,6 +358,7 @@ fn write_packet(track: &Track, entry: &Entry, slot: &mut RelaySlot) -> bool {
         epoch: entry.stamp.epoch,
         marker: entry.stamp.marker,
         keyframe: entry.stamp.keyframe,
+        is_late: entry.is_late(),
         is_fed: track.is_fed,
         layer: entry.stamp.layer,
         payload_type: format.payload_type,

@@ -319,12 +319,12 @@ impl Track {
         sequence.saturating_sub(self.log.newest()) > NUMBERS_SKIPPED_MAX
     }
 
-    /// Where a retransmission belongs of the packet with this index of the current source; `None` where it says that
-    /// it repairs what cannot have been sent yet.
+    /// Where a retransmission belongs of the packet with this index of the current source; `None` where nobody can have
+    /// missed that yet: it may be another source's, whose media comes next.
     pub(super) fn repaired_place(&self, ssrc: Ssrc, index: u64) -> Option<Place> {
         let current = self.current.filter(|current| current.ssrc == ssrc)?;
         let sequence = index.wrapping_add(current.base);
-        (!self.is_far_ahead(sequence)).then_some(Place {
+        (sequence <= self.log.newest()).then_some(Place {
             sequence,
             epoch: current.epoch,
             base: current.base,

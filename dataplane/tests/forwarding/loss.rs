@@ -281,13 +281,15 @@ fn a_retransmission_of_what_was_never_sent_leaves_the_subscribers_numbers_alone(
     let mut received = Vec::new();
     for sequence in [10, 11, 12] {
         publisher.send(&mut world, &video(7, sequence, b"x").packet());
-        let payload = [&62_000u16.to_be_bytes()[..], b"y"].concat();
-        let repair = Media {
-            ssrc: 8,
-            payload_type: PUBLISHER_RTX,
-            ..video(8, 900 + sequence, &payload)
-        };
-        publisher.send(&mut world, &repair.packet());
+        for (number, ahead) in [(0, sequence + 40), (1, 62_000)] {
+            let payload = [&ahead.to_be_bytes()[..], b"y"].concat();
+            let repair = Media {
+                ssrc: 8,
+                payload_type: PUBLISHER_RTX,
+                ..video(8, 2 * sequence + number, &payload)
+            };
+            publisher.send(&mut world, &repair.packet());
+        }
         received.extend(subscriber.media(&mut world));
         world.ms(20);
     }

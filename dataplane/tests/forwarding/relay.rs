@@ -344,6 +344,27 @@ fn a_relay_that_ended_begins_again_where_the_track_is_then() {
 }
 
 #[test]
+fn a_relay_does_not_begin_with_a_packet_that_came_late() {
+    let mut two = Two::new();
+    let mut publisher = two.publish(1);
+    two.end_relay(1);
+    for sequence in [1, 2, 30] {
+        publisher.send(&mut two.home, &video(7, sequence, b"x").packet());
+    }
+    two.ms(1);
+    two.relay(1);
+    let mut far = two.subscribe(2, 1);
+    for sequence in [3, 31, 32] {
+        publisher.send(&mut two.home, &video(7, sequence, b"x").packet());
+    }
+    two.ms(1);
+    let media = far.media(&mut two.away);
+    let numbers: Vec<u16> = media.iter().map(|p| p.header.sequence_number).collect();
+    let first = numbers[0];
+    assert_eq!(numbers, [first, first + 1]);
+}
+
+#[test]
 fn a_worker_that_falls_behind_loses_what_is_gone_and_it_is_counted() {
     let mut two = Two::new();
     let mut publisher = two.publish(1);

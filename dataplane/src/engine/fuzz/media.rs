@@ -146,7 +146,9 @@ impl World {
         let passing = self.clients.iter().flat_map(|client| {
             let engine = &self.engines[client.worker];
             let streams = client.streams.values().filter(|stream| is_fed(stream));
-            streams.filter(|stream| engine.passes_over_late(stream.sender, ssrc))
+            // Or their receiver is nowhere, since somebody else proved to be where it was.
+            let is_nowhere = client.media.is_none();
+            streams.filter(move |its| is_nowhere || engine.passes_over_late(its.sender, ssrc))
         });
         passing.count() as u64
     }
@@ -225,7 +227,9 @@ impl World {
         };
         let packet = self.clients[owner].seal_rtp(&header, &block, &payload, 0, index);
         let highest = self.delivered.highest(ssrc);
-        let is_in_time = highest.is_some_and(|highest| lost + BEHIND_MAX > highest);
+        // What is not behind has not been missed yet.
+        let is_in_time =
+            highest.is_some_and(|highest| lost < highest && lost + BEHIND_MAX > highest);
         if let Some(packet) = packet {
             let client = &self.clients[owner];
             let (worker, path) = (client.worker, client.path);

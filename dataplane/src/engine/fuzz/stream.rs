@@ -39,7 +39,7 @@ pub(super) struct Run {
     pub(super) first: u64,
     pub(super) lowest: u64,
     pub(super) highest: u64,
-    /// Whether the stream was fed otherwise since.
+    /// Whether the stream was fed otherwise since, or went on with another source.
     pub(super) is_over: bool,
 }
 
@@ -74,12 +74,13 @@ impl Stream {
 
     /// The next packet came of this source's number.
     pub(super) fn note(&mut self, track: TrackId, source: u32, number: u64) {
-        if let Some(run) = self.runs.last_mut()
-            && (run.track, run.source, run.is_over) == (track, source, false)
-        {
-            run.lowest = run.lowest.min(number);
-            run.highest = run.highest.max(number);
-            return;
+        if let Some(run) = self.runs.last_mut() {
+            if (run.track, run.source, run.is_over) == (track, source, false) {
+                run.lowest = run.lowest.min(number);
+                run.highest = run.highest.max(number);
+                return;
+            }
+            run.is_over = true;
         }
         self.runs.push(Run {
             track,
