@@ -242,10 +242,14 @@ fn worker_restarts(node: &mut Node, feeder: &mut Feeder, camera: &mut Camera) {
 
 /// More than the queue holds is lost, and counted; the rest goes on.
 fn queue_is_full(node: &mut Node, feeder: &mut Feeder, camera: &mut Camera) {
+    let faults = node.dataplane.faults(0);
+    // It is busy with what it sends, and does not look at its queue meanwhile.
+    faults.slow_sends(Duration::from_millis(500));
+    send(feeder, &camera.picture(false));
     let packet = camera.picture(false).remove(0);
-    // The worker is not rung before the queue is full, but may look at it for another reason.
     let lost = (0..100 * FEED_SLOTS).any(|_| !feeder.send(0, CAMERA, now(), &packet));
     assert!(lost, "a queue without a bound");
+    faults.slow_sends(Duration::ZERO);
     let counted = |feeder: &mut Feeder| feeder.send(0, CAMERA, now(), &packet);
     while !counted(feeder) {
         std::thread::yield_now();
