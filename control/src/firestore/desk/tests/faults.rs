@@ -88,14 +88,22 @@ fn a_node_killed_in_the_middle_of_a_rush_loses_nothing_that_is_offered_again() {
     }
 }
 
+/// Runs until something is so, for two minutes at most.
+fn until(world: &mut World, is_so: impl Fn(&World) -> bool) {
+    let end = world.now + SECOND * 120;
+    while !is_so(world) {
+        assert!(world.now < end, "it was never so");
+        world.run(Duration::from_millis(1));
+    }
+}
+
 /// Runs until somebody begins to clean up after a dead node.
 fn until_swept(world: &mut World, name: &str) {
     let node = Path::node(name);
-    while let Some(found) = world.database.document(&node)
-        && text(&found.fields, "swept_by").is_empty()
-    {
-        world.run(Duration::from_millis(1));
-    }
+    until(world, |world| {
+        let found = world.database.document(&node);
+        found.is_none_or(|found| !text(&found.fields, "swept_by").is_empty())
+    });
 }
 
 #[test]
@@ -256,6 +264,21 @@ fn a_node_cut_off_for_long_claims_back_what_nobody_took() {
     assert_eq!(world.holder("room0"), Some(node));
     assert_eq!(world.field("room0", "owner"), name);
     assert_eq!(world.text("room0", "error"), "");
+}
+
+#[test]
+fn a_node_that_was_taken_for_dead_leaves_the_mark_alone_for_a_second() {
+    let mut world = World::three(58);
+    fill(&mut world);
+    let node = world.server("room0");
+    world.disconnect(node);
+    until(&mut world, |world| !world.text("room0", "error").is_empty());
+    let marked = world.now;
+    world.connect(node);
+    until(&mut world, |world| world.text("room0", "error").is_empty());
+    assert_eq!(world.holder("room0"), Some(node));
+    let waited = world.now - marked;
+    assert!(waited >= SECOND, "{waited:?}");
 }
 
 #[test]
