@@ -137,6 +137,11 @@ impl Call {
         connected_at.is_some_and(|at| now >= at.max(self.answered_at) + span)
     }
 
+    /// Whether there is nothing to offer for who sends this.
+    pub(crate) fn is_empty(&self, sends: [bool; 2]) -> bool {
+        self.receivers.is_empty() && sends == [false; 2]
+    }
+
     /// The next offer restarts ICE.
     pub(crate) fn restart_ice(&mut self, rng: &mut Rng) {
         (self.transport.ufrag, self.transport.pwd) = credentials(rng);

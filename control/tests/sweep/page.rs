@@ -220,8 +220,7 @@ impl World {
         }
         let tracks = tracks_of(&page.roster, page.you.as_deref().unwrap_or_default());
         page.is_dirty |= call.want(&tracks);
-        let is_empty = call.receivers.is_empty() && state.sends == [false; 2];
-        if !page.is_dirty || is_empty {
+        if !page.is_dirty || call.is_empty(state.sends) {
             return;
         }
         page.is_dirty = false;
