@@ -226,11 +226,10 @@ impl Node {
         let (mut measured, mut meanwhile) = (None, Some(meanwhile));
         std::thread::scope(|scope| {
             let tell = |news: News<'_>| match news {
-                // After each second that is measured.
-                News::Progress(line) if line.contains(" s: ") => {
+                News::Second(_) => {
                     meanwhile.take().map(|act| scope.spawn(act));
                 }
-                News::Progress(_) => {}
+                News::Refused(_) => {}
                 News::Measured(row) => measured = Some(row.clone()),
             };
             runtime.block_on(run(config, tell)).unwrap();

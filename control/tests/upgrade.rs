@@ -256,12 +256,10 @@ async fn crowd<T: Send + 'static>(
     };
     let (mut act, mut acting, mut rows) = (Some(act), None, Vec::new());
     scene::run(config, |news| match news {
-        // Told after each second that is measured.
-        News::Progress(line) => {
+        News::Refused(why) => println!("not in: {why}"),
+        News::Second(line) => {
             println!("{line}");
-            if let Some(act) = act.take_if(|_| line.contains(" s: ")) {
-                acting = Some(std::thread::spawn(act));
-            }
+            acting = acting.take().or_else(|| act.take().map(std::thread::spawn));
         }
         News::Measured(row) => rows.push(row.clone()),
     })

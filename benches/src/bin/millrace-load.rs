@@ -328,8 +328,9 @@ async fn run_scene(load: &Load, until_full: bool, cast: Cast) -> Result<bool, Lo
     };
     let (mut rows, mut complete) = (Vec::new(), true);
     scene::run(config, |news| match news {
-        News::Progress(line) if !load.json => println!("{line}"),
-        News::Progress(_) => {}
+        News::Refused(why) if !load.json => println!("not in: {why}"),
+        News::Second(line) if !load.json => println!("{line}"),
+        News::Refused(_) | News::Second(_) => {}
         News::Measured(row) => {
             complete &= row.failures == 0 && row.silent == 0;
             if load.json {

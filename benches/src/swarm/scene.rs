@@ -100,8 +100,10 @@ pub enum SceneError {
 /// What a load tells while it runs.
 #[derive(Clone, Debug)]
 pub enum News<'a> {
-    /// Something to read.
-    Progress(String),
+    /// Somebody did not get in, and why.
+    Refused(String),
+    /// What was measured until the end of a second that is not the last, to read.
+    Second(String),
     /// A measurement.
     Measured(&'a Row),
 }
@@ -247,7 +249,7 @@ impl<F: FnMut(News<'_>)> Stage<F> {
         while let Some(joined) = joins.join_next().await {
             if let Ok(Err(error)) = joined {
                 self.failures += 1;
-                (self.tell)(News::Progress(format!("not in: {error}")));
+                (self.tell)(News::Refused(error.to_string()));
             }
         }
     }
@@ -282,7 +284,7 @@ impl<F: FnMut(News<'_>)> Stage<F> {
             if number < self.config.seconds {
                 let row = self.row(fan_out, before).await;
                 let line = format!("{subscribers} subscribers, {number} s: {}", row.progress());
-                (self.tell)(News::Progress(line));
+                (self.tell)(News::Second(line));
             }
         }
         let row = self.row(fan_out, before).await;

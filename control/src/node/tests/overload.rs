@@ -95,8 +95,8 @@ async fn crowd(http: SocketAddr, viewers: usize) -> (Row, Vec<String>) {
     let (mut measured, mut refused) = (None, Vec::new());
     let tell = |news: News<'_>| match news {
         News::Measured(row) => measured = Some(row.clone()),
-        News::Progress(line) if line.starts_with("not in") => refused.push(line),
-        News::Progress(_) => {}
+        News::Refused(why) => refused.push(why),
+        News::Second(_) => {}
     };
     run(config, tell).await.unwrap();
     (measured.expect("one step is measured"), refused)
