@@ -267,21 +267,6 @@ fn a_node_cut_off_for_long_claims_back_what_nobody_took() {
 }
 
 #[test]
-fn a_node_that_was_taken_for_dead_leaves_the_mark_alone_for_a_second() {
-    let mut world = World::three(58);
-    fill(&mut world);
-    let node = world.server("room0");
-    world.disconnect(node);
-    until(&mut world, |world| !world.text("room0", "error").is_empty());
-    let marked = world.now;
-    world.connect(node);
-    until(&mut world, |world| world.text("room0", "error").is_empty());
-    assert_eq!(world.holder("room0"), Some(node));
-    let waited = world.now - marked;
-    assert!(waited >= SECOND, "{waited:?}");
-}
-
-#[test]
 fn a_node_cut_off_for_long_gives_up_whom_others_refused_meanwhile() {
     let mut world = World::three(58);
     fill(&mut world);
