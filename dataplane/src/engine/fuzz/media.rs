@@ -146,9 +146,7 @@ impl World {
         let passing = self.clients.iter().flat_map(|client| {
             let engine = &self.engines[client.worker];
             let streams = client.streams.values().filter(|stream| is_fed(stream));
-            // Or their receiver is nowhere, since somebody else proved to be where it was.
-            let is_nowhere = client.media.is_none();
-            streams.filter(move |its| is_nowhere || engine.passes_over_late(its.sender, ssrc))
+            streams.filter(|stream| engine.passes_over_late(stream.sender, ssrc))
         });
         passing.count() as u64
     }

@@ -99,7 +99,12 @@ impl World {
         for (number, other) in self.clients.iter_mut().enumerate() {
             if number != index && other.worker == worker {
                 other.proven.retain(|known| *known != path);
-                other.media.take_if(|known| *known == path);
+                if other.media.take_if(|known| *known == path).is_some() {
+                    // What waited for them waits on.
+                    for stream in other.streams.values_mut() {
+                        stream.is_loose = true;
+                    }
+                }
             }
         }
         let client = self.client(index);
