@@ -280,6 +280,12 @@ impl World {
             // The header would be made of the tail.
             return;
         }
+        if view.payload_type() == VOICE_RED
+            && let Some(first) = packet.get_mut(header_len)
+        {
+            // One block: repetitions would be made of the tail.
+            *first &= 0x7f;
+        }
         let mut sealed = packet.clone();
         sealed.resize(packet.len() + 32, 0);
         let len = packet.len() - header_len;
