@@ -259,7 +259,9 @@ async fn crowd<T: Send + 'static>(
         News::Refused(why) => println!("not in: {why}"),
         News::Second(line) => {
             println!("{line}");
-            acting = acting.take().or_else(|| act.take().map(std::thread::spawn));
+            if let Some(act) = act.take() {
+                acting = Some(std::thread::spawn(act));
+            }
         }
         News::Measured(row) => rows.push(row.clone()),
     })

@@ -88,22 +88,14 @@ fn a_node_killed_in_the_middle_of_a_rush_loses_nothing_that_is_offered_again() {
     }
 }
 
-/// Runs until something is so, for two minutes at most.
-fn until(world: &mut World, is_so: impl Fn(&World) -> bool) {
-    let end = world.now + SECOND * 120;
-    while !is_so(world) {
-        assert!(world.now < end, "it was never so");
-        world.run(Duration::from_millis(1));
-    }
-}
-
 /// Runs until somebody begins to clean up after a dead node.
 fn until_swept(world: &mut World, name: &str) {
     let node = Path::node(name);
-    until(world, |world| {
-        let found = world.database.document(&node);
-        found.is_none_or(|found| !text(&found.fields, "swept_by").is_empty())
-    });
+    while let Some(found) = world.database.document(&node)
+        && text(&found.fields, "swept_by").is_empty()
+    {
+        world.run(Duration::from_millis(1));
+    }
 }
 
 #[test]
